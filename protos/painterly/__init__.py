@@ -1,0 +1,1 @@
+"""The contract between Painterly's services and their callers, and how to speak it."""

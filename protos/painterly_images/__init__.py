@@ -1,0 +1,1 @@
+"""Encoded images to arrays and back, safely: the one decoder of both services."""
