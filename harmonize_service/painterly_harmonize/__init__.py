@@ -1,0 +1,1 @@
+"""Runs the harmonization of painterly images as a gRPC service."""

@@ -1,0 +1,106 @@
+"""Pass 1, coarse harmonization: each position at each tap is mapped on its own. Source: section 2."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from painterly_harmonize.algorithm.losses import (
+    content_gradient,
+    content_loss,
+    gram_matrix,
+    style_gradient,
+    style_loss,
+    total_variation_gradient,
+)
+from painterly_harmonize.algorithm.masks import soft_tap_masks
+from painterly_harmonize.algorithm.matching import Measure, nearest_neighbor_field
+from painterly_harmonize.algorithm.optimize import Tolerances
+from painterly_harmonize.algorithm.params import Pass1Params
+from painterly_harmonize.algorithm.problem import CONTENT_TAP, Problem, Working, beginning
+from painterly_harmonize.algorithm.stage import Iterate, Stage
+from painterly_harmonize.algorithm.vgg import FeatureNetwork
+
+STYLE_TAPS = ("relu3_1", "relu4_1", "relu5_1")
+# How far a pixel's effect on a masked feature at relu5_1 reaches, and that tap's stride (section 7, shortcut 4).
+REACH_PX, ALIGNMENT_PX = 176, 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Term:
+    """The terms of one tap: style always, content where a target is given."""
+
+    params: Pass1Params
+    mask: Tensor
+    area: Tensor
+    gram_target: Tensor
+    content_target: Tensor | None
+    position_count: int
+
+    def __call__(self, features: Tensor, losses: dict[str, Tensor]) -> Tensor:
+        masked = features * self.mask
+        gram = gram_matrix(masked, self.area)
+        losses["style"] = losses.get("style", 0) + style_loss(gram, self.gram_target)
+        gradient = self.params.style_weight * style_gradient(masked, self.mask, self.area, gram, self.gram_target)
+        if self.content_target is not None:
+            losses["content"] = content_loss(features, self.content_target, self.mask, self.position_count)
+            gradient += self.params.content_weight * content_gradient(
+                features, self.content_target, self.mask, self.position_count
+            )
+        return gradient
+
+
+def style_gram_targets(
+    working: Working, network: FeatureNetwork, check: Callable[[], None]
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """Per style tap the Gram matrix of the matched painting features, C×C, and the mask's area.
+
+    Source: sections 2.1 and 2.2.
+    """
+    measure = Measure.JOINT_COSINE if working.parity.joint_validity_matching else Measure.COSINE
+    soft = soft_tap_masks(working.dilated_mask, network.kinds)
+    composite = network.features(working.composite * working.pixel_scale, STYLE_TAPS)
+    painting = network.features(working.painting * working.pixel_scale, STYLE_TAPS)
+    targets = {}
+    for tap in STYLE_TAPS:
+        mask = soft[tap].flatten()
+        positions = torch.nonzero(mask).flatten()
+        match, _ = nearest_neighbor_field(composite[tap][0], painting[tap][0], positions, measure, check=check)
+        matched = painting[tap][0].flatten(1)[:, match] * mask[positions]
+        targets[tap] = (gram_matrix(matched, mask.sum()), mask.sum())
+    return targets
+
+
+def run_pass1(
+    working: Working, params: Pass1Params, network: FeatureNetwork, check: Callable[[], None]
+) -> Generator[Iterate, None, Tensor]:
+    """Run the first pass, yielding every iterate; returns its blended picture at working size, 1×3×h×w in [0, 1].
+
+    Raises: StageFailed; whatever ``check`` raises.
+    """
+    yield beginning(Stage.PASS1, params.iteration_count, working)
+    targets = style_gram_targets(working, network, check)
+    problem = Problem.around_mask(working, network, STYLE_TAPS, reach=REACH_PX, alignment=ALIGNMENT_PX)
+    content = network.features(problem.pixels(working.composite), [CONTENT_TAP])[CONTENT_TAP]
+    whole_size = [-(-side // 8) for side in working.composite.shape[-2:]]
+    terms = {
+        tap: _Term(
+            params=params,
+            mask=problem.soft_masks[tap].flatten(),
+            area=area,
+            gram_target=gram,
+            content_target=content[0].flatten(1) if tap == CONTENT_TAP else None,
+            position_count=whole_size[0] * whole_size[1],
+        )
+        for tap, (gram, area) in targets.items()
+    }
+    mask = problem.region.crop(working.dilated_mask)
+
+    def smooth(pixels: Tensor) -> Tensor:
+        gradient = total_variation_gradient(pixels, partial=working.parity.partial_total_variation)
+        return params.total_variation_weight * mask * gradient
+
+    return (yield from problem.optimize(Stage.PASS1, params, terms, smooth, Tolerances()))

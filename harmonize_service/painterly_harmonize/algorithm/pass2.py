@@ -1,0 +1,162 @@
+"""Pass 2, refinement: one consistent mapping selects the style of every tap. Source: section 3."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from painterly_harmonize.algorithm import losses as loss
+from painterly_harmonize.algorithm.errors import MaskEmpty
+from painterly_harmonize.algorithm.gradients import unit_norm
+from painterly_harmonize.algorithm.masks import area_resize, binary_tap_mask, tight_tap_mask
+from painterly_harmonize.algorithm.matching import (
+    Measure,
+    nearest_neighbor_field,
+    refine_nnf,
+    selected_style_positions,
+    upsample_positions,
+)
+from painterly_harmonize.algorithm.optimize import NEVER
+from painterly_harmonize.algorithm.params import Pass2Params, RefinementGuide
+from painterly_harmonize.algorithm.problem import CONTENT_TAP, Problem, Working, beginning
+from painterly_harmonize.algorithm.stage import Iterate, Stage
+from painterly_harmonize.algorithm.style_level import Pass2Weights
+from painterly_harmonize.algorithm.vgg import FeatureNetwork
+
+REFERENCE_TAP = "relu4_1"
+STYLE_TAPS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
+HISTOGRAM_TAPS = ("relu1_1", "relu4_1")
+# How far a pixel's effect on a masked feature at relu4_1 reaches, and that tap's stride (section 7, shortcut 4).
+REACH_PX, ALIGNMENT_PX = 80, 8
+# The refinement reads its neighbors' matches within this many cells.
+_REFINEMENT_REACH_CELLS = 2
+# Below float32's resolution of a unit-norm sum a term adds nothing but its cost.
+_NEGLIGIBLE_WEIGHT = 1e-6
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Term:
+    """The terms of one tap: style always, content and histogram where targets are given. All gradients unit-norm."""
+
+    weights: Pass2Weights
+    mask: Tensor
+    area: Tensor
+    gram_target: Tensor
+    content_target: Tensor | None
+    histogram_table: Tensor | None
+    histogram_index: Tensor
+
+    def __call__(self, features: Tensor, losses: dict[str, Tensor]) -> Tensor:
+        masked = features * self.mask
+        gram = loss.gram_matrix(masked, self.area)
+        losses["style"] = losses.get("style", 0) + loss.style_loss(gram, self.gram_target)
+        gradient = unit_norm(
+            loss.style_gradient(masked, self.mask, self.area, gram, self.gram_target), self.weights.style
+        )
+        if self.content_target is not None:
+            gradient += self._content(features, self.content_target, losses)
+        if self.histogram_table is not None:
+            gradient += self._histogram(features, self.histogram_table, losses)
+        return gradient
+
+    def _content(self, features: Tensor, target: Tensor, losses: dict[str, Tensor]) -> Tensor:
+        squared, count = self.mask.square(), features.shape[1]
+        losses["content"] = loss.content_loss(features, target, squared, count)
+        return unit_norm(loss.content_gradient(features, target, squared, count), self.weights.content)
+
+    def _histogram(self, features: Tensor, table: Tensor, losses: dict[str, Tensor]) -> Tensor:
+        values = features[:, self.histogram_index]
+        remapped = loss.remap_by_rank(values, table)
+        losses["histogram"] = losses.get("histogram", 0) + loss.histogram_loss(values, remapped)
+        gradient = torch.zeros_like(features)
+        gradient[:, self.histogram_index] = values - remapped
+        return unit_norm(gradient, self.weights.histogram)
+
+
+def consistent_matches(
+    working: Working,
+    pass1_result: Tensor,
+    painting_features: Tensor,
+    network: FeatureNetwork,
+    guide_kind: RefinementGuide,
+    check: Callable[[], None],
+) -> Tensor:
+    """The refined matches of the tight mask's cells at the reference tap, flat painting positions.
+
+    Source: sections 3.1 and 3.2. Raises: MaskEmpty when no cell of the tap lies inside the mask.
+    """
+    source = network.features(pass1_result * working.pixel_scale, [REFERENCE_TAP])[REFERENCE_TAP]
+    size = (source.shape[-2], source.shape[-1])
+    tight = tight_tap_mask(working.mask, size)
+    inside = torch.nonzero(tight.flatten()).flatten()
+    if inside.numel() == 0:
+        raise MaskEmpty("mask", "no cell of relu4_1 lies inside it; mark a larger object or raise the working size")
+    reach = _REFINEMENT_REACH_CELLS
+    near = functional.max_pool2d(tight.float(), 2 * reach + 1, stride=1, padding=reach)
+    positions = torch.nonzero(near.flatten()).flatten()
+    match, _ = nearest_neighbor_field(source[0], painting_features[0], positions, Measure.UNIT_SUM, check=check)
+    nnf = torch.zeros(size[0] * size[1], dtype=torch.int64, device=match.device)
+    nnf[positions] = match
+    guide = area_resize(working.painting, size)[0] if guide_kind is RefinementGuide.RGB else painting_features[0]
+    asymmetric = working.parity.asymmetric_refinement_bounds
+    return refine_nnf(nnf, inside, guide, asymmetric_bounds=asymmetric)[inside]
+
+
+def run_pass2(
+    working: Working,
+    pass1_result: Tensor,
+    params: Pass2Params,
+    weights: Pass2Weights,
+    network: FeatureNetwork,
+    check: Callable[[], None],
+) -> Generator[Iterate, None, Tensor]:
+    """Run the second pass, yielding every iterate; returns its blended picture at working size, 1×3×h×w in [0, 1].
+
+    ``pass1_result`` (1×3×h×w) steers the matching only: start and content are the composite's (section 3.4).
+    Raises: MaskEmpty, StageFailed; whatever ``check`` raises.
+    """
+    yield beginning(Stage.PASS2, params.iteration_count, working)
+    painting = network.features(working.painting * working.pixel_scale, STYLE_TAPS)
+    matches = consistent_matches(
+        working, pass1_result, painting[REFERENCE_TAP], network, params.refinement_guide, check
+    )
+    reference_size = (painting[REFERENCE_TAP].shape[-2], painting[REFERENCE_TAP].shape[-1])
+    selected = selected_style_positions(matches, reference_size, params.ring_radius_cells)
+    problem = Problem.around_mask(working, network, STYLE_TAPS, reach=REACH_PX, alignment=ALIGNMENT_PX)
+    content = network.features(problem.pixels(working.composite), [CONTENT_TAP])[CONTENT_TAP]
+    terms = {}
+    for tap in STYLE_TAPS:
+        check()
+        chosen = upsample_positions(selected, (painting[tap].shape[-2], painting[tap].shape[-1])).flatten()
+        style_values = painting[tap][0].flatten(1)[:, chosen]
+        soft = problem.soft_masks[tap]
+        index = torch.nonzero(binary_tap_mask(soft).flatten()).flatten()
+        terms[tap] = _Term(
+            weights=weights,
+            mask=soft.flatten(),
+            area=soft.sum(),
+            gram_target=loss.gram_matrix(style_values, style_values.shape[1]),
+            content_target=content[0].flatten(1) if tap == CONTENT_TAP else None,
+            histogram_table=_histogram_table(tap, style_values, index.numel(), working, weights),
+            histogram_index=index,
+        )
+    mask = problem.region.crop(working.dilated_mask)
+
+    def smooth(pixels: Tensor) -> Tensor:
+        gradient = loss.total_variation_gradient(pixels, partial=working.parity.partial_total_variation)
+        return unit_norm(mask * gradient, weights.total_variation)
+
+    return (yield from problem.optimize(Stage.PASS2, params, terms, smooth, NEVER))
+
+
+def _histogram_table(
+    tap: str, style_values: Tensor, count: int, working: Working, weights: Pass2Weights
+) -> Tensor | None:
+    if tap not in HISTOGRAM_TAPS or weights.histogram < _NEGLIGIBLE_WEIGHT:
+        return None
+    make = loss.binned_table if working.parity.binned_histogram else loss.quantile_table
+    return make(style_values, count)

@@ -1,0 +1,160 @@
+"""Post-processing: chrominance denoising, patch synthesis, blend. Source: section 4."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from painterly_harmonize.algorithm.color import lab_to_rgb, rgb_to_lab
+from painterly_harmonize.algorithm.masks import blend, final_blend_weight, gaussian_blur
+from painterly_harmonize.algorithm.region import Region, region_around
+
+GUIDED_RADIUS_PX, GUIDED_EPSILON = 2, 0.01
+PATCH_PX = 7
+DETAIL_KERNEL_PX, DETAIL_SIGMA_PX = 7, 1.0
+# Beyond the blend's support: patches that cover it, the detail's kernel, and two guided windows.
+_MARGIN_PX = 2 * PATCH_PX
+_ANCHOR_CHUNK, _STYLE_CHUNK = 2048, 16384
+
+
+def guided_filter(values: Tensor, guide: Tensor, radius: int, epsilon: float) -> Tensor:
+    """Smooth 1×C×H×W ``values`` along the edges of a 1×3×H×W (or 1×1×H×W) ``guide``.
+
+    Windows are cut off at the border and divided by their true count. Source: section 4, step 1.
+    """
+
+    def mean(x: Tensor) -> Tensor:
+        return functional.avg_pool2d(x, 2 * radius + 1, stride=1, padding=radius, count_include_pad=False)
+
+    guides, channels = guide.shape[1], values.shape[1]
+
+    def mean_products(a: Tensor, b: Tensor) -> Tensor:
+        products = torch.einsum("bihw,bjhw->bijhw", a, b)
+        return mean(products.flatten(1, 2)).view_as(products)
+
+    mean_guide, mean_values = mean(guide), mean(values)
+    covariance = mean_products(guide, guide) - torch.einsum("bihw,bjhw->bijhw", mean_guide, mean_guide)
+    cross = mean_products(guide, values) - torch.einsum("bihw,bchw->bichw", mean_guide, mean_values)
+    ridge = epsilon * torch.eye(guides, device=guide.device, dtype=guide.dtype)
+    slope = torch.linalg.solve(covariance.permute(0, 3, 4, 1, 2) + ridge, cross.permute(0, 3, 4, 1, 2))
+    slope = slope.permute(0, 3, 4, 1, 2)
+    intercept = mean_values - torch.einsum("bichw,bihw->bchw", slope, mean_guide)
+    mean_slope = mean(slope.flatten(1, 2)).view(1, guides, channels, *guide.shape[-2:])
+    return torch.einsum("bichw,bihw->bchw", mean_slope, guide) + mean(intercept)
+
+
+def denoise_chrominance(image: Tensor, guide: Tensor) -> Tensor:
+    """Filter a* and b* of an image along the edges of the composite; the lightness is kept. RGB 1×3×H×W in [0, 1]."""
+    lab = rgb_to_lab(image.clamp(0, 1))
+    filtered = guided_filter(lab[:, 1:], guide, GUIDED_RADIUS_PX, GUIDED_EPSILON)
+    return lab_to_rgb(torch.cat((lab[:, :1], filtered), dim=1)).clamp(0, 1)
+
+
+def _patches(image: Tensor) -> Tensor:
+    """All 7×7 patches of 1×3×H×W by top-left corner, (H-6)·(W-6)×147."""
+    return functional.unfold(image, PATCH_PX)[0].T
+
+
+def nearest_patches(
+    queries: Tensor, candidates: Tensor, check: Callable[[], None] = lambda: None
+) -> Iterator[tuple[int, Tensor]]:
+    """For chunks of the n×d ``queries``, the row of the m×d ``candidates`` nearest in L2, lowest row first.
+
+    Yields the number of finished queries with the chunk's result, int64. Exact and deterministic.
+    """
+    # Nearest in L2 is largest in ⟨a, b⟩ - ½‖b‖²; centering keeps the products small.
+    center = candidates.mean(0)
+    candidates = candidates - center
+    halves = candidates.square().sum(1) / 2
+    finished = 0
+    for query in torch.split(queries - center, _ANCHOR_CHUNK):
+        blocks = range(0, len(candidates), _STYLE_CHUNK)
+        best = torch.stack([_scores(query, candidates, halves, start).amax(1) for start in blocks])
+        check()
+        # The maximum alone is much cheaper than its position: look for that only in the block that holds it.
+        winner = best.argmax(0)
+        result = torch.zeros(len(query), dtype=torch.int64, device=query.device)
+        for number in torch.unique(winner).tolist():
+            rows = torch.nonzero(winner == number).flatten()
+            start = number * _STYLE_CHUNK
+            result[rows] = start + _scores(query[rows], candidates, halves, start).argmax(1)
+        finished += len(query)
+        yield finished, result
+
+
+def _scores(query: Tensor, candidates: Tensor, halves: Tensor, start: int) -> Tensor:
+    block = slice(start, start + _STYLE_CHUNK)
+    return torch.addmm(halves[block], query, candidates[block].T, beta=-1)
+
+
+def vote(matches: Tensor, anchors: Tensor, size: tuple[int, int], painting: Tensor) -> Tensor:
+    """Each pixel the plain mean of the painting's pixels proposed by all patches over it; 0 where there are none.
+
+    ``anchors`` are flat top-left corners in a picture of ``size`` and ``matches`` the painting's flat patch numbers.
+    """
+    height, width = size
+    style_width = painting.shape[-1]
+    patch_columns = style_width - PATCH_PX + 1
+    source_y, source_x = matches // patch_columns, matches % patch_columns
+    colors = painting[0].flatten(1)
+    total = torch.zeros(3, height * width, device=painting.device, dtype=painting.dtype)
+    count = torch.zeros(height * width, device=painting.device, dtype=painting.dtype)
+    for dy in range(PATCH_PX):
+        for dx in range(PATCH_PX):
+            # Anchors are distinct, so within one offset no pixel is written twice.
+            target = anchors + dy * width + dx
+            total[:, target] += colors[:, (source_y + dy) * style_width + source_x + dx]
+            count[target] += 1
+    return (total / count.clamp(min=1)).view(1, 3, height, width)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PatchProgress:
+    """How many of the patches are matched."""
+
+    finished: int
+    total: int
+
+
+def patch_anchors(support: Tensor) -> Tensor:
+    """Flat top-left corners of all patches inside the picture that touch the 1×1×H×W ``support``."""
+    height, width = support.shape[-2:]
+    reach = functional.max_pool2d(support, PATCH_PX, stride=1)
+    y, x = torch.nonzero(reach[0, 0], as_tuple=True)
+    assert reach.shape[-2:] == (height - PATCH_PX + 1, width - PATCH_PX + 1)
+    return y * width + x
+
+
+def synthesize_patches(
+    image: Tensor, painting: Tensor, support: Tensor, check: Callable[[], None] = lambda: None
+) -> Iterator[PatchProgress | Tensor]:
+    """Rebuild an image under ``support`` from the painting's patches and put the image's finest detail back.
+
+    Yields progress and last the picture, RGB 1×3×H×W. Source: section 4, steps 2 and 3.
+    """
+    height, width = image.shape[-2:]
+    anchors = patch_anchors(support)
+    columns = width - PATCH_PX + 1
+    queries = _patches(image)[(anchors // width) * columns + anchors % width]
+    found = []
+    for finished, result in nearest_patches(queries, _patches(painting), check):
+        found.append(result)
+        yield PatchProgress(finished=finished, total=len(anchors))
+    base = vote(torch.cat(found), anchors, (height, width), painting)
+    # Departure from section 4, step 3: normalized at the frame, where zero padding would draw a bright line.
+    detail = image - gaussian_blur(image, DETAIL_KERNEL_PX, DETAIL_SIGMA_PX, normalized=True)
+    yield torch.where(support > 0, base + detail, image)
+
+
+def support_region(weight: Tensor) -> Region:
+    """The part of the picture that post-processing has to compute."""
+    return region_around(weight, _MARGIN_PX, 1)
+
+
+def finish(output: Tensor, painting: Tensor, mask: Tensor) -> Tensor:
+    """The last blend: exactly the painting where the weight is 0. Source: section 4, step 4."""
+    return blend(output, painting, final_blend_weight(mask))

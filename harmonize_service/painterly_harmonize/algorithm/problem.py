@@ -1,0 +1,216 @@
+"""What both passes share: pictures at working size, the region to compute, the optimizer loop over its pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from painterly_harmonize.algorithm import masks
+from painterly_harmonize.algorithm.errors import MaskEmpty, StageFailed, Stopped
+from painterly_harmonize.algorithm.gradients import inject
+from painterly_harmonize.algorithm.losses import total_variation
+from painterly_harmonize.algorithm.optimize import Tolerances, minimize
+from painterly_harmonize.algorithm.params import ParityParams, Pass1Params, Pass2Params
+from painterly_harmonize.algorithm.region import MaskedPixels, Region, region_around
+from painterly_harmonize.algorithm.stage import Inputs, Iterate, Stage
+from painterly_harmonize.algorithm.vgg import FeatureNetwork
+
+CONTENT_TAP = "relu4_1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Working:
+    """The pictures of a job at working size, in the network's dtype and on its device; shapes as in ``Inputs``."""
+
+    composite: Tensor
+    painting: Tensor
+    mask: Tensor
+    dilated_mask: Tensor
+    parity: ParityParams
+
+    @property
+    def pixel_scale(self) -> float:
+        """What one unit of an image is in the network's 8-bit units. Source: section 1.3."""
+        return 256.0 if self.parity.input_scale_256 else 255.0
+
+    def blend(self, output: Tensor) -> Tensor:
+        """An output over the painting, as a pass ends. Source: section 2.4."""
+        weight = masks.blend_weight(self.mask, wide=self.parity.wide_blend_kernel)
+        return masks.blend(output, self.painting, weight)
+
+
+def working_pictures(inputs: Inputs, long_side: int, parity: ParityParams, network: FeatureNetwork) -> Working:
+    """Reduce a job's pictures to working size.
+
+    Raises: MaskEmpty when nothing of the mask is left at that size.
+    """
+    height, width = inputs.painting.shape[-2:]
+    size = masks.working_size(height, width, long_side)
+
+    def reduce(image: Tensor) -> Tensor:
+        return masks.area_resize(image.to(device=network.device, dtype=network.dtype), size)
+
+    def reduce_mask(mask: Tensor) -> Tensor:
+        return (reduce(mask) >= 0.5).to(network.dtype)
+
+    mask = reduce_mask(inputs.mask)
+    if not bool(mask.any()):
+        raise MaskEmpty(
+            "mask",
+            f"nothing of it is left at {size[1]}x{size[0]} pixels; mark a larger object or raise the working size",
+        )
+    if inputs.dilated_mask is None:
+        dilated = masks.dilate_mask(mask, union=not parity.derived_mask_without_union)
+    else:
+        dilated = torch.maximum(reduce_mask(inputs.dilated_mask), mask)
+    return Working(
+        composite=reduce(inputs.composite),
+        painting=reduce(inputs.painting),
+        mask=mask,
+        dilated_mask=dilated,
+        parity=parity,
+    )
+
+
+def beginning(stage: Stage, iteration_count: int, working: Working) -> Iterate:
+    """The iterate that announces a stage: nothing is optimized yet."""
+    return Iterate(
+        stage=stage,
+        iteration=0,
+        iteration_count=iteration_count,
+        losses=dict,
+        image=lambda: working.blend(working.composite),
+    )
+
+
+def raise_if(should_stop: Callable[[], bool]) -> Callable[[], None]:
+    """A check that raises Stopped once ``should_stop()`` is true."""
+
+    def check() -> None:
+        if should_stop():
+            raise Stopped
+
+    return check
+
+
+class TapTerm(Protocol):
+    """The loss terms of one tap: adds their values to ``losses`` and returns their gradient by the features."""
+
+    def __call__(self, features: Tensor, losses: dict[str, Tensor]) -> Tensor:
+        """``features`` is C×N (the region's positions flattened); the gradient has the same shape."""
+
+
+# The gradient of the total variation by the region's pixels, before it is masked.
+PixelTerm = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """A pass as an optimization problem over the region around the dilated mask.
+
+    ``soft_masks`` are the soft dilated masks of the taps, 1×1×h×w of the region's cells, computed on the whole
+    picture and then cropped.
+    """
+
+    working: Working
+    network: FeatureNetwork
+    region: Region
+    soft_masks: Mapping[str, Tensor]
+
+    @classmethod
+    def around_mask(
+        cls, working: Working, network: FeatureNetwork, taps: Iterable[str], *, reach: int, alignment: int
+    ) -> Problem:
+        """Take the region that affects the pixels under the dilated mask through ``taps``."""
+        region = region_around(working.dilated_mask, reach, alignment)
+        soft = masks.soft_tap_masks(working.dilated_mask, network.kinds)
+        return cls(
+            working=working,
+            network=network,
+            region=region,
+            soft_masks={tap: region.crop_tap(soft[tap], stride(tap)) for tap in taps},
+        )
+
+    def pixels(self, image: Tensor) -> Tensor:
+        """The region of an image in the network's 8-bit units."""
+        return self.region.crop(image) * self.working.pixel_scale
+
+    def gradient(
+        self, pixels: Tensor, tap_terms: Mapping[str, TapTerm], pixel_term: PixelTerm
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The masked gradient of all terms by the region's pixels, and the unweighted losses.
+
+        Source: sections 2.3 and 3.6.
+        """
+        losses: dict[str, Tensor] = {}
+
+        def add_gradient(tap: str, features: Tensor) -> Tensor:
+            own = tap_terms[tap](features.detach()[0].flatten(1), losses).view_as(features)
+            return inject(features, own, self.soft_masks[tap])
+
+        with torch.enable_grad():
+            leaf = pixels.detach().requires_grad_(True)
+            deepest = list(self.network.features(leaf, tap_terms, add_gradient).values())[-1]
+            (gradient,) = torch.autograd.grad(deepest, leaf, torch.zeros_like(deepest))
+        losses["total_variation"] = total_variation(pixels, partial=self.working.parity.partial_total_variation)
+        return self.region.crop(self.working.dilated_mask) * gradient + pixel_term(pixels), losses
+
+    def optimize(
+        self,
+        stage: Stage,
+        params: Pass1Params | Pass2Params,
+        tap_terms: Mapping[str, TapTerm],
+        pixel_term: PixelTerm,
+        tolerances: Tolerances,
+    ) -> Generator[Iterate, None, Tensor]:
+        """Run a pass from the composite, yielding every iterate; returns the blended picture at working size.
+
+        Raises: StageFailed when the picture is not finite.
+        """
+        start = self.pixels(self.working.composite)
+        variable = MaskedPixels.under(start, self.region.crop(self.working.dilated_mask))
+
+        def evaluate(vector: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
+            gradient, losses = self.gradient(variable.scatter(vector), tap_terms, pixel_term)
+            return variable.gather(gradient), losses
+
+        def picture(vector: Tensor) -> Tensor:
+            output = self.working.composite.clone()
+            self.region.crop(output).copy_(variable.scatter(vector) / self.working.pixel_scale)
+            return self.working.blend(output)
+
+        vector = variable.gather(start)
+        for step in minimize(
+            vector,
+            evaluate,
+            iteration_count=params.iteration_count,
+            learning_rate=params.learning_rate,
+            history_size=params.history_size,
+            tolerances=tolerances,
+        ):
+            vector = step.vector
+            yield Iterate(
+                stage=stage,
+                iteration=step.iteration,
+                iteration_count=params.iteration_count,
+                losses=partial(_fetch, step.losses),
+                image=partial(picture, step.vector),
+            )
+        result = picture(vector)
+        if not bool(torch.isfinite(result).all()):
+            raise StageFailed(stage.value, "the picture has values that are not finite; lower the learning rate")
+        return result
+
+
+def _fetch(losses: Mapping[str, Tensor]) -> dict[str, float]:
+    return {name: float(value) for name, value in losses.items()}
+
+
+def stride(tap: str) -> int:
+    """Pixels per cell of a tap: 1 for ``relu1_1``, 8 for ``relu4_1``."""
+    return 1 << (int(tap[len("relu")]) - 1)
