@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -10,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from painterly_harmonize.algorithm.color import lab_to_rgb, rgb_to_lab
-from painterly_harmonize.algorithm.masks import blend, final_blend_weight, gaussian_blur
+from painterly_harmonize.algorithm.masks import gaussian_blur
 from painterly_harmonize.algorithm.region import Region, region_around
 
 GUIDED_RADIUS_PX, GUIDED_EPSILON = 2, 0.01
@@ -19,6 +20,9 @@ DETAIL_KERNEL_PX, DETAIL_SIGMA_PX = 7, 1.0
 # Beyond the blend's support: patches that cover it, the detail's kernel, and two guided windows.
 _MARGIN_PX = 2 * PATCH_PX
 _ANCHOR_CHUNK, _STYLE_CHUNK = 2048, 16384
+# Patch pairs to compare at most: about a minute on two CPU cores. Pictures of 700 px stay below it.
+_PAIR_BUDGET = 25_000_000_000
+_MAX_ANCHOR_STRIDE = 3
 
 
 def guided_filter(values: Tensor, guide: Tensor, radius: int, epsilon: float) -> Tensor:
@@ -54,9 +58,22 @@ def denoise_chrominance(image: Tensor, guide: Tensor) -> Tensor:
     return lab_to_rgb(torch.cat((lab[:, :1], filtered), dim=1)).clamp(0, 1)
 
 
-def _patches(image: Tensor) -> Tensor:
-    """All 7×7 patches of 1×3×H×W by top-left corner, (H-6)·(W-6)×147."""
-    return functional.unfold(image, PATCH_PX)[0].T
+def _patches(image: Tensor, stride: int = 1) -> Tensor:
+    """The 7×7 patches of 1×3×H×W whose top-left corners are multiples of ``stride``, one per row of 147 values."""
+    return functional.unfold(image, PATCH_PX, stride=stride)[0].T
+
+
+def search_strides(anchor_count: int, candidate_count: int, budget: int = _PAIR_BUDGET) -> tuple[int, int]:
+    """How sparsely to place anchors and candidates so that the exact search stays within a budget of pairs.
+
+    (1, 1) for all but large pictures. Anchors are thinned first, to every third row and column at most: each pixel is
+    then still covered by four patches or more.
+    """
+    anchor_stride = 1
+    while anchor_stride < _MAX_ANCHOR_STRIDE and anchor_count * candidate_count > budget * anchor_stride**2:
+        anchor_stride += 1
+    pairs = anchor_count * candidate_count / anchor_stride**2
+    return anchor_stride, max(1, math.ceil(math.sqrt(pairs / budget)))
 
 
 def nearest_patches(
@@ -91,15 +108,14 @@ def _scores(query: Tensor, candidates: Tensor, halves: Tensor, start: int) -> Te
     return torch.addmm(halves[block], query, candidates[block].T, beta=-1)
 
 
-def vote(matches: Tensor, anchors: Tensor, size: tuple[int, int], painting: Tensor) -> Tensor:
-    """Each pixel the plain mean of the painting's pixels proposed by all patches over it; 0 where there are none.
+def vote(corners: Tensor, anchors: Tensor, size: tuple[int, int], painting: Tensor) -> tuple[Tensor, Tensor]:
+    """Each pixel the plain mean of the painting's pixels proposed by all patches over it.
 
-    ``anchors`` are flat top-left corners in a picture of ``size`` and ``matches`` the painting's flat patch numbers.
+    ``anchors`` are flat top-left corners in a picture of ``size`` and ``corners`` the flat top-left corners of their
+    matches in the painting. Returns the picture, 1×3×H×W, and where there was any patch, bool 1×1×H×W.
     """
     height, width = size
     style_width = painting.shape[-1]
-    patch_columns = style_width - PATCH_PX + 1
-    source_y, source_x = matches // patch_columns, matches % patch_columns
     colors = painting[0].flatten(1)
     total = torch.zeros(3, height * width, device=painting.device, dtype=painting.dtype)
     count = torch.zeros(height * width, device=painting.device, dtype=painting.dtype)
@@ -107,9 +123,10 @@ def vote(matches: Tensor, anchors: Tensor, size: tuple[int, int], painting: Tens
         for dx in range(PATCH_PX):
             # Anchors are distinct, so within one offset no pixel is written twice.
             target = anchors + dy * width + dx
-            total[:, target] += colors[:, (source_y + dy) * style_width + source_x + dx]
+            total[:, target] += colors[:, corners + dy * style_width + dx]
             count[target] += 1
-    return (total / count.clamp(min=1)).view(1, 3, height, width)
+    picture = (total / count.clamp(min=1)).view(1, 3, height, width)
+    return picture, (count > 0).view(1, 1, height, width)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,24 +154,27 @@ def synthesize_patches(
     Yields progress and last the picture, RGB 1×3×H×W. Source: section 4, steps 2 and 3.
     """
     height, width = image.shape[-2:]
+    style_height, style_width = painting.shape[-2:]
     anchors = patch_anchors(support)
-    columns = width - PATCH_PX + 1
-    queries = _patches(image)[(anchors // width) * columns + anchors % width]
+    candidate_count = (style_height - PATCH_PX + 1) * (style_width - PATCH_PX + 1)
+    anchor_stride, stride = search_strides(len(anchors), candidate_count)
+    anchor_y, anchor_x = anchors // width, anchors % width
+    kept = (anchor_y % anchor_stride == 0) & (anchor_x % anchor_stride == 0)
+    anchors, anchor_y, anchor_x = anchors[kept], anchor_y[kept], anchor_x[kept]
+    queries = _patches(image)[anchor_y * (width - PATCH_PX + 1) + anchor_x]
     found = []
-    for finished, result in nearest_patches(queries, _patches(painting), check):
+    for finished, result in nearest_patches(queries, _patches(painting, stride), check):
         found.append(result)
         yield PatchProgress(finished=finished, total=len(anchors))
-    base = vote(torch.cat(found), anchors, (height, width), painting)
+    match = torch.cat(found)
+    columns = (style_width - PATCH_PX) // stride + 1
+    corners = match // columns * stride * style_width + match % columns * stride
+    base, covered = vote(corners, anchors, (height, width), painting)
     # Departure from section 4, step 3: normalized at the frame, where zero padding would draw a bright line.
     detail = image - gaussian_blur(image, DETAIL_KERNEL_PX, DETAIL_SIGMA_PX, normalized=True)
-    yield torch.where(support > 0, base + detail, image)
+    yield torch.where((support > 0) & covered, base + detail, image)
 
 
 def support_region(weight: Tensor) -> Region:
     """The part of the picture that post-processing has to compute."""
     return region_around(weight, _MARGIN_PX, 1)
-
-
-def finish(output: Tensor, painting: Tensor, mask: Tensor) -> Tensor:
-    """The last blend: exactly the painting where the weight is 0. Source: section 4, step 4."""
-    return blend(output, painting, final_blend_weight(mask))
