@@ -46,7 +46,7 @@ def quantile_table(style_values: Tensor, count: int) -> Tensor:
     ordered = style_values.sort(dim=1).values
     available = ordered.shape[1]
     ranks = torch.arange(count, device=ordered.device, dtype=torch.float64)
-    position = ((ranks + 0.5) * (available / count) - 0.5).clamp(0, available - 1)
+    position = ((ranks + 0.5) * (available / max(count, 1)) - 0.5).clamp(0, available - 1)
     lower = position.floor().long()
     upper = (lower + 1).clamp(max=available - 1)
     fraction = (position - lower).to(ordered.dtype)

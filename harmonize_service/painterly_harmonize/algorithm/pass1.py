@@ -20,7 +20,7 @@ from painterly_harmonize.algorithm.masks import soft_tap_masks
 from painterly_harmonize.algorithm.matching import Measure, nearest_neighbor_field
 from painterly_harmonize.algorithm.optimize import Tolerances
 from painterly_harmonize.algorithm.params import Pass1Params
-from painterly_harmonize.algorithm.problem import CONTENT_TAP, Problem, Working, beginning
+from painterly_harmonize.algorithm.problem import CONTENT_TAP, Problem, Working, beginning, whole_position_count
 from painterly_harmonize.algorithm.stage import Iterate, Stage
 from painterly_harmonize.algorithm.vgg import FeatureNetwork
 
@@ -85,7 +85,6 @@ def run_pass1(
     targets = style_gram_targets(working, network, check)
     problem = Problem.around_mask(working, network, STYLE_TAPS, reach=REACH_PX, alignment=ALIGNMENT_PX)
     content = network.features(problem.pixels(working.composite), [CONTENT_TAP])[CONTENT_TAP]
-    whole_size = [-(-side // 8) for side in working.composite.shape[-2:]]
     terms = {
         tap: _Term(
             params=params,
@@ -93,7 +92,7 @@ def run_pass1(
             area=area,
             gram_target=gram,
             content_target=content[0].flatten(1) if tap == CONTENT_TAP else None,
-            position_count=whole_size[0] * whole_size[1],
+            position_count=whole_position_count(working, tap),
         )
         for tap, (gram, area) in targets.items()
     }

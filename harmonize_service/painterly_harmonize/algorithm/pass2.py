@@ -22,7 +22,7 @@ from painterly_harmonize.algorithm.matching import (
 )
 from painterly_harmonize.algorithm.optimize import NEVER
 from painterly_harmonize.algorithm.params import Pass2Params, RefinementGuide
-from painterly_harmonize.algorithm.problem import CONTENT_TAP, Problem, Working, beginning
+from painterly_harmonize.algorithm.problem import CONTENT_TAP, Problem, Working, beginning, whole_position_count
 from painterly_harmonize.algorithm.stage import Iterate, Stage
 from painterly_harmonize.algorithm.style_level import Pass2Weights
 from painterly_harmonize.algorithm.vgg import FeatureNetwork
@@ -49,6 +49,7 @@ class _Term:
     content_target: Tensor | None
     histogram_table: Tensor | None
     histogram_index: Tensor
+    position_count: int
 
     def __call__(self, features: Tensor, losses: dict[str, Tensor]) -> Tensor:
         masked = features * self.mask
@@ -64,7 +65,7 @@ class _Term:
         return gradient
 
     def _content(self, features: Tensor, target: Tensor, losses: dict[str, Tensor]) -> Tensor:
-        squared, count = self.mask.square(), features.shape[1]
+        squared, count = self.mask.square(), self.position_count
         losses["content"] = loss.content_loss(features, target, squared, count)
         return unit_norm(loss.content_gradient(features, target, squared, count), self.weights.content)
 
@@ -143,6 +144,7 @@ def run_pass2(
             content_target=content[0].flatten(1) if tap == CONTENT_TAP else None,
             histogram_table=_histogram_table(tap, style_values, index.numel(), working, weights),
             histogram_index=index,
+            position_count=whole_position_count(working, tap),
         )
     mask = problem.region.crop(working.dilated_mask)
 

@@ -20,8 +20,10 @@ DETAIL_KERNEL_PX, DETAIL_SIGMA_PX = 7, 1.0
 # Beyond the blend's support: patches that cover it, the detail's kernel, and two guided windows.
 _MARGIN_PX = 2 * PATCH_PX
 _ANCHOR_CHUNK, _STYLE_CHUNK = 2048, 16384
-# Patch pairs to compare at most: about a minute on two CPU cores. Pictures of 700 px stay below it.
+# Patch pairs to compare at most: about a minute on two CPU cores; a sixth of a picture of 700 px stays below it.
 _PAIR_BUDGET = 25_000_000_000
+# Candidate patches to hold at most: 588 bytes each, twice.
+_CANDIDATE_BUDGET = 1_000_000
 _MAX_ANCHOR_STRIDE = 3
 
 
@@ -64,16 +66,17 @@ def _patches(image: Tensor, stride: int = 1) -> Tensor:
 
 
 def search_strides(anchor_count: int, candidate_count: int, budget: int = _PAIR_BUDGET) -> tuple[int, int]:
-    """How sparsely to place anchors and candidates so that the exact search stays within a budget of pairs.
+    """How sparsely to place anchors and candidates so that the exact search stays within its budgets.
 
-    (1, 1) for all but large pictures. Anchors are thinned first, to every third row and column at most: each pixel is
-    then still covered by four patches or more.
+    (1, 1) unless object or painting is large. For the budget of pairs anchors are thinned first, to every third row
+    and column at most: each pixel is then still covered by four patches or more.
     """
     anchor_stride = 1
     while anchor_stride < _MAX_ANCHOR_STRIDE and anchor_count * candidate_count > budget * anchor_stride**2:
         anchor_stride += 1
     pairs = anchor_count * candidate_count / anchor_stride**2
-    return anchor_stride, max(1, math.ceil(math.sqrt(pairs / budget)))
+    excess = max(pairs / budget, candidate_count / _CANDIDATE_BUDGET)
+    return anchor_stride, max(1, math.ceil(math.sqrt(excess)))
 
 
 def nearest_patches(

@@ -214,3 +214,9 @@ def _fetch(losses: Mapping[str, Tensor]) -> dict[str, float]:
 def stride(tap: str) -> int:
     """Pixels per cell of a tap: 1 for ``relu1_1``, 8 for ``relu4_1``."""
     return 1 << (int(tap[len("relu")]) - 1)
+
+
+def whole_position_count(working: Working, tap: str) -> int:
+    """The number N of positions of a tap over the whole working picture."""
+    height, width = (-(-side // stride(tap)) for side in working.composite.shape[-2:])
+    return height * width
