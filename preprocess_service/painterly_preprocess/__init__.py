@@ -1,0 +1,1 @@
+"""Turns a photo and a painting into a composite with its masks, as a gRPC service."""

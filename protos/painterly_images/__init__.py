@@ -1,1 +1,7 @@
 """Encoded images to arrays and back, safely: the one decoder of both services."""
+
+from painterly_images.decoding import DecodeMode, decode
+from painterly_images.encoding import encode
+from painterly_images.sizes import require_same_size
+
+__all__ = ["DecodeMode", "decode", "encode", "require_same_size"]

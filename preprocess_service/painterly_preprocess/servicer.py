@@ -1,0 +1,246 @@
+"""The calls of the preprocess service: request to imaging to response."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import cv2
+import grpc
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from painterly.errors import ServiceError
+from painterly.limits import MAX_MESSAGE_BYTES
+from painterly.serving import Listener, Server
+from painterly.v1 import error_reason_pb2, image_pb2, preprocess_service_pb2_grpc
+from painterly.v1 import preprocess_service_pb2 as pb
+from painterly.weights import WeightsError, WeightsMissing, WeightStore
+from painterly.weights.errors import fetch_command
+from painterly_images import decode, encode
+from painterly_preprocess import conversion
+from painterly_preprocess.imaging import compositing, masks
+from painterly_preprocess.imaging.errors import ImagingError
+from painterly_preprocess.imaging.foreground import estimate_foreground
+from painterly_preprocess.imaging.masks import has_transparency
+from painterly_preprocess.imaging.matting import (
+    AlphaMatting,
+    GrabCutMatting,
+    Matting,
+    U2NetMatting,
+)
+from painterly_preprocess.imaging.params import RemovalMethod
+from painterly_preprocess.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+SERVICE_NAME = pb.DESCRIPTOR.services_by_name["PreprocessService"].full_name
+U2NET_WEIGHTS = "u2net"
+
+_RETRY_AFTER_S = 1.0
+_Request = TypeVar("_Request")
+_Response = TypeVar("_Response", bound=Any)
+_Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class Mattings:
+    """The ways to remove a background on this server. The network's session is made once, when it is first needed."""
+
+    def __init__(self, store: WeightStore, thread_count: int) -> None:
+        self._store = store
+        self._thread_count = thread_count
+        self._loading = threading.Lock()
+        self._u2net: U2NetMatting | None = None
+
+    def choose(self, wish: RemovalMethod, photo: NDArray[np.uint8]) -> tuple[RemovalMethod, Matting, str]:
+        """The method to use on an RGBA photo, its matting, and one sentence that says why.
+
+        Raises: WeightsMissing (never for AUTO), WeightsCorrupt.
+        """
+        if wish is not RemovalMethod.AUTO:
+            return wish, self._matting(wish), "The request names this method."
+        if has_transparency(photo):
+            return RemovalMethod.ALPHA, AlphaMatting(), "The photo has transparent pixels of its own."
+        try:
+            reason = "The photo is opaque and this server has the weights of U²-Net."
+            return RemovalMethod.U2NET, self._matting(RemovalMethod.U2NET), reason
+        except WeightsMissing as error:
+            # The error itself names a file of this server, which is not the caller's business.
+            reason = (
+                "The photo is opaque and this server lacks the weights of the better method U²-Net; "
+                f"run: {fetch_command(U2NET_WEIGHTS)}"
+            )
+            logger.warning("background removal falls back to GrabCut: %s", error)
+            return RemovalMethod.GRABCUT, GrabCutMatting(), reason
+
+    def _matting(self, method: RemovalMethod) -> Matting:
+        if method is RemovalMethod.ALPHA:
+            return AlphaMatting()
+        return self._load_u2net() if method is RemovalMethod.U2NET else GrabCutMatting()
+
+    def _load_u2net(self) -> U2NetMatting:
+        with self._loading:
+            if self._u2net is None:
+                path = self._store.path(U2NET_WEIGHTS)
+                options = onnxruntime.SessionOptions()
+                options.intra_op_num_threads = self._thread_count
+                session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+                self._u2net = U2NetMatting(session)
+                logger.info("loaded %s", path)
+            return self._u2net
+
+
+class WorkerPool:
+    """Runs work on pictures in threads, so that the event loop stays free for health checks and other calls."""
+
+    def __init__(self, thread_count: int, waiting_count: int) -> None:
+        self._executor = ThreadPoolExecutor(thread_count, thread_name_prefix="imaging")
+        self._waiting_count = waiting_count
+        self._limit = thread_count + waiting_count
+        self._running = 0
+
+    async def run(self, work: Callable[[_Request], _Response], request: _Request) -> _Response:
+        """Run ``work`` in a thread. Raises: ServiceError QUEUE_FULL when too many calls wait already."""
+        if self._running >= self._limit:
+            raise ServiceError(
+                error_reason_pb2.ERROR_REASON_QUEUE_FULL,
+                f"{self._waiting_count} calls wait already; try again in a moment",
+                metadata={"queue_size": str(self._waiting_count)},
+                retry_after_s=_RETRY_AFTER_S,
+            )
+        self._running += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._executor, work, request)
+        except (ImagingError, WeightsError) as error:
+            raise conversion.to_service_error(error) from error
+        finally:
+            self._running -= 1
+
+
+class PreprocessServicer(preprocess_service_pb2_grpc.PreprocessServiceServicer):
+    """PreprocessService: each call decodes, works and encodes in one thread of the pool."""
+
+    def __init__(self, mattings: Mattings, pool: WorkerPool) -> None:
+        self._mattings = mattings
+        self._pool = pool
+
+    async def RemoveBackground(
+        self,
+        request: pb.RemoveBackgroundRequest,
+        context: _Context,
+    ) -> pb.RemoveBackgroundResponse:
+        """Cut the foreground out of a photo."""
+        return await self._pool.run(self._remove_background, request)
+
+    async def Compose(self, request: pb.ComposeRequest, context: _Context) -> pb.ComposeResponse:
+        """Place a cut-out element over a painting."""
+        return await self._pool.run(_compose, request)
+
+    async def DilateMask(self, request: pb.DilateMaskRequest, context: _Context) -> pb.DilateMaskResponse:
+        """Grow a mask."""
+        return await self._pool.run(_dilate_mask, request)
+
+    async def Prepare(self, request: pb.PrepareRequest, context: _Context) -> pb.PrepareResponse:
+        """Remove the background, compose, dilate."""
+        return await self._pool.run(self._prepare, request)
+
+    def _remove_background(self, request: pb.RemoveBackgroundRequest) -> pb.RemoveBackgroundResponse:
+        wish = conversion.method_from_proto(request.background_removal)
+        element, method, reason = self._cut_out(decode(request.photo, "photo", "RGBA"), wish)
+        response = pb.RemoveBackgroundResponse(
+            element=encode(element, image_pb2.IMAGE_FORMAT_PNG),
+            method_used=conversion.method_to_proto(method),
+            method_reason=reason,
+        )
+        return within_message_limit(response, "photo")
+
+    def _prepare(self, request: pb.PrepareRequest) -> pb.PrepareResponse:
+        wish = conversion.method_from_proto(request.background_removal)
+        placement = conversion.placement_from_proto(request.placement)
+        dilation = conversion.dilation_from_proto(request.dilation)
+        photo, painting = decode(request.photo, "photo", "RGBA"), decode(request.painting, "painting", "RGB")
+        element, method, reason = self._cut_out(photo, wish)
+        composite = compositing.compose(element, painting, placement)
+        dilation = masks.resolve_dilation(dilation, composite.mask)
+        response = pb.PrepareResponse(
+            composite=encode(composite.pixels, image_pb2.IMAGE_FORMAT_PNG),
+            mask=_encode_mask(composite.mask),
+            dilated_mask=_encode_mask(masks.dilate(composite.mask, dilation)),
+            element=encode(element, image_pb2.IMAGE_FORMAT_PNG),
+            method_used=conversion.method_to_proto(method),
+            method_reason=reason,
+            placement_used=conversion.placement_to_proto(placement),
+            dilation_used=conversion.dilation_to_proto(dilation),
+        )
+        return within_message_limit(response, "painting")
+
+    def _cut_out(self, photo: NDArray[np.uint8], wish: RemovalMethod) -> tuple[NDArray[np.uint8], RemovalMethod, str]:
+        method, matting, reason = self._mattings.choose(wish, photo)
+        logger.info("background removal by %s: %s", method.value, reason)
+        alpha = matting.estimate_alpha(photo)
+        # Under an alpha of its own a photo already has the foreground's colors.
+        return (photo if method is RemovalMethod.ALPHA else estimate_foreground(photo, alpha)), method, reason
+
+
+def _compose(request: pb.ComposeRequest) -> pb.ComposeResponse:
+    placement = conversion.placement_from_proto(request.placement)
+    element, painting = decode(request.element, "element", "RGBA"), decode(request.painting, "painting", "RGB")
+    compositing.require_cut_out(element)
+    composite = compositing.compose(element, painting, placement)
+    response = pb.ComposeResponse(
+        composite=encode(composite.pixels, image_pb2.IMAGE_FORMAT_PNG),
+        mask=_encode_mask(composite.mask),
+        placement_used=conversion.placement_to_proto(placement),
+    )
+    return within_message_limit(response, "painting")
+
+
+def _dilate_mask(request: pb.DilateMaskRequest) -> pb.DilateMaskResponse:
+    dilation = conversion.dilation_from_proto(request.dilation)
+    mask = masks.binarize_gray(decode(request.mask, "mask", "L"), "mask")
+    dilation = masks.resolve_dilation(dilation, mask)
+    return pb.DilateMaskResponse(
+        dilated_mask=_encode_mask(masks.dilate(mask, dilation)),
+        dilation_used=conversion.dilation_to_proto(dilation),
+    )
+
+
+def _encode_mask(mask: NDArray[np.bool_]) -> image_pb2.Image:
+    return encode(masks.to_gray(mask), image_pb2.IMAGE_FORMAT_PNG)
+
+
+def within_message_limit(response: _Response, field: str) -> _Response:
+    """The response itself, unless gRPC would not carry it.
+
+    Raises: ServiceError IMAGE_SIZE_OUT_OF_RANGE that names the picture ``field`` as the one to make smaller.
+    """
+    size = response.ByteSize()
+    if size > MAX_MESSAGE_BYTES:
+        raise ServiceError(
+            error_reason_pb2.ERROR_REASON_IMAGE_SIZE_OUT_OF_RANGE,
+            f"the answer would have {size} bytes but a message may have at most {MAX_MESSAGE_BYTES}; "
+            f"send a smaller {field}",
+            field=field,
+            metadata={"value": str(size)},
+        )
+    return response
+
+
+def build_server(settings: Settings, store: WeightStore) -> tuple[Server, Listener]:
+    """A server that is ready to start, and where it will listen."""
+    # Threads are this service's own: one per picture, not several for one.
+    cv2.setNumThreads(1)
+    pool = WorkerPool(settings.thread_count, settings.waiting_count)
+    servicer = PreprocessServicer(Mattings(store, settings.thread_count), pool)
+
+    def register(server: grpc.aio.Server) -> Sequence[str]:
+        preprocess_service_pb2_grpc.add_PreprocessServiceServicer_to_server(servicer, server)
+        return (SERVICE_NAME,)
+
+    listener = Listener(host=settings.host, port=settings.port, exit_with_stdin=settings.exit_with_stdin)
+    return Server(register, listener), listener
