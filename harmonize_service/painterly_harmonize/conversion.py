@@ -1,0 +1,227 @@
+"""Parameters, stream options and errors, between messages and the algorithm's own types."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+
+from painterly.errors import ServiceError
+from painterly.v1 import error_reason_pb2 as reasons
+from painterly.v1 import harmonize_service_pb2 as pb
+from painterly.v1 import image_pb2
+from painterly.v1.error_reason_pb2 import ErrorReason
+from painterly_harmonize.algorithm import errors
+from painterly_harmonize.algorithm.params import (
+    PRESETS,
+    HarmonizeParams,
+    NetworkName,
+    ParityParams,
+    Pass1Params,
+    Pass2Params,
+    PostprocessParams,
+    Preset,
+    RefinementGuide,
+    require_range,
+)
+from painterly_harmonize.algorithm.stage import Stage
+
+# An unset proto field means the default, so zero is in each table.
+_PRESETS = {
+    pb.PRESET_UNSPECIFIED: Preset.STANDARD,
+    pb.PRESET_DRAFT: Preset.DRAFT,
+    pb.PRESET_STANDARD: Preset.STANDARD,
+    pb.PRESET_FULL: Preset.FULL,
+}
+_NETWORKS = {
+    pb.NETWORK_UNSPECIFIED: NetworkName.VGG16,
+    pb.NETWORK_VGG16: NetworkName.VGG16,
+    pb.NETWORK_VGG19: NetworkName.VGG19,
+}
+_GUIDES = {
+    pb.REFINEMENT_GUIDE_UNSPECIFIED: RefinementGuide.RGB,
+    pb.REFINEMENT_GUIDE_RGB: RefinementGuide.RGB,
+    pb.REFINEMENT_GUIDE_FEATURES: RefinementGuide.FEATURES,
+}
+_FORMATS = {number: number for number in image_pb2.ImageFormat.values()}
+
+STAGES: Mapping[Stage, pb.Stage.ValueType] = {
+    Stage.PASS1: pb.STAGE_PASS1,
+    Stage.PASS2: pb.STAGE_PASS2,
+    Stage.POSTPROCESSING: pb.STAGE_POSTPROCESSING,
+}
+
+MAX_INTERVAL_S = 3600.0
+
+_Params = TypeVar("_Params")
+_Value = TypeVar("_Value")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamOptions:
+    """What the stream carries. Intervals in seconds, 0 to 3600; raises ParameterError outside."""
+
+    progress_interval_s: float = 0.25
+    frame_interval_s: float = 1.0
+    frame_long_side_px: int = 768
+    frame_format: image_pb2.ImageFormat.ValueType = image_pb2.IMAGE_FORMAT_JPEG
+    omit_frames: bool = False
+    result_format: image_pb2.ImageFormat.ValueType = image_pb2.IMAGE_FORMAT_PNG
+
+    def __post_init__(self) -> None:
+        require_range("progress_interval", self.progress_interval_s, 0, MAX_INTERVAL_S)
+        require_range("frame_interval", self.frame_interval_s, 0, MAX_INTERVAL_S)
+        require_range("frame_long_side_px", self.frame_long_side_px, 16, 4096)
+
+
+def params_from_proto(message: pb.HarmonizeParameters) -> HarmonizeParams:
+    """Read parameters; what is unset becomes the preset's or the dataclass's default.
+
+    Raises: ServiceError FIELD_OUT_OF_RANGE or UNKNOWN_ENUM_VALUE with the path from ``parameters`` on.
+    """
+    preset = _enum_value(message, "preset", _PRESETS, "parameters")
+    guide = _enum_value(message.pass2, "refinement_guide", _GUIDES, "parameters.pass2")
+    defaults = PRESETS[preset]
+    pass1 = {"iteration_count": defaults.pass1_iteration_count, **_given(message.pass1)}
+    pass2 = {"iteration_count": defaults.pass2_iteration_count, **_given(message.pass2), "refinement_guide": guide}
+    whole = {"working_long_side_px": defaults.working_long_side_px, **_given(message)}
+    return _build(
+        HarmonizeParams,
+        "parameters",
+        preset=preset,
+        network=_enum_value(message, "network", _NETWORKS, "parameters"),
+        pass1=_build(Pass1Params, "parameters.pass1", **pass1),
+        pass2=_build(Pass2Params, "parameters.pass2", **pass2),
+        postprocess=_build(PostprocessParams, "parameters.postprocess", **_given(message.postprocess)),
+        parity=_build(ParityParams, "parameters.parity", **_given(message.parity)),
+        **whole,
+    )
+
+
+def params_to_proto(params: HarmonizeParams) -> pb.HarmonizeParameters:
+    """Write parameters with every field set."""
+    return pb.HarmonizeParameters(
+        preset=_number_of(params.preset, _PRESETS),
+        network=_number_of(params.network, _NETWORKS),
+        stylization_level=params.stylization_level,
+        working_long_side_px=params.working_long_side_px,
+        seed=params.seed,
+        pass1=pb.Pass1Parameters(**dataclasses.asdict(params.pass1)),
+        pass2=pb.Pass2Parameters(
+            **{
+                **dataclasses.asdict(params.pass2),
+                "refinement_guide": _number_of(params.pass2.refinement_guide, _GUIDES),
+            }
+        ),
+        postprocess=pb.PostprocessParameters(**dataclasses.asdict(params.postprocess)),
+        parity=pb.ParityParameters(**dataclasses.asdict(params.parity)),
+    )
+
+
+def stream_options_from_proto(message: pb.StreamOptions) -> StreamOptions:
+    """Read stream options; what is unset becomes the default.
+
+    Raises: ServiceError FIELD_OUT_OF_RANGE or UNKNOWN_ENUM_VALUE with the path from ``stream`` on.
+    """
+    values = _given(message)
+    for name in ("progress_interval", "frame_interval"):
+        if message.HasField(name):
+            values[f"{name}_s"] = _seconds(getattr(message, name), f"stream.{name}")
+    for name in ("frame_format", "result_format"):
+        if number := _enum_value(message, name, _FORMATS, "stream"):
+            values[name] = number
+    return _build(StreamOptions, "stream", **values)
+
+
+def duration(seconds: float) -> Duration:
+    """A proto duration, to the microsecond."""
+    message = Duration()
+    message.FromMicroseconds(round(seconds * 1e6))
+    return message
+
+
+def to_service_error(error: BaseException) -> BaseException:
+    """The error that a caller is meant to see for an error of the algorithm; any other comes back as it is."""
+    if isinstance(error, errors.ParameterError):
+        return _out_of_range(error, "parameters")
+    if isinstance(error, errors.SizeMismatch):
+        sizes = {"value": error.size, "expected": error.expected}
+        return _invalid(reasons.ERROR_REASON_IMAGE_SIZE_MISMATCH, error, **sizes)
+    for kind, reason in _REASONS.items():
+        if isinstance(error, kind):
+            return _invalid(reason, error)
+    if isinstance(error, errors.StageFailed):
+        return ServiceError(reasons.ERROR_REASON_STAGE_FAILED, str(error), metadata={"stage": error.stage})
+    if isinstance(error, errors.Stopped):
+        return ServiceError(reasons.ERROR_REASON_CANCELLED, "the call was cancelled")
+    return error
+
+
+_REASONS: Mapping[type[errors.AlgorithmError], ErrorReason.ValueType] = {
+    errors.MaskEmpty: reasons.ERROR_REASON_MASK_EMPTY,
+    errors.MaskFull: reasons.ERROR_REASON_MASK_FULL,
+    errors.MaskNotContained: reasons.ERROR_REASON_MASK_NOT_CONTAINED,
+}
+
+
+def _invalid(reason: ErrorReason.ValueType, error: errors.AlgorithmError, **metadata: str) -> ServiceError:
+    return ServiceError(reason, str(error), field=error.field, metadata=metadata)
+
+
+def _out_of_range(error: errors.ParameterError, prefix: str) -> ServiceError:
+    return ServiceError(
+        reasons.ERROR_REASON_FIELD_OUT_OF_RANGE,
+        f"{prefix}.{error}",
+        field=f"{prefix}.{error.field}",
+        metadata={"value": str(error.value)},
+    )
+
+
+def _given(message: Message) -> dict[str, Any]:
+    """The plain fields that the caller set, by name."""
+    return {
+        field.name: value
+        for field, value in message.ListFields()
+        if field.message_type is None and field.enum_type is None
+    }
+
+
+def _build(make: Callable[..., _Params], path: str, **values: Any) -> _Params:
+    try:
+        return make(**values)
+    except errors.ParameterError as error:
+        raise _out_of_range(error, path) from None
+
+
+def _enum_value(message: Message, name: str, table: Mapping[Any, _Value], path: str) -> _Value:
+    number = getattr(message, name)
+    if number in table:
+        return table[number]
+    enum = message.DESCRIPTOR.fields_by_name[name].enum_type
+    assert enum is not None
+    known = ", ".join(value.name for value in enum.values if value.number != 0)
+    raise ServiceError(
+        reasons.ERROR_REASON_UNKNOWN_ENUM_VALUE,
+        f"{path}.{name}: unknown value {number}; known are {known}",
+        field=f"{path}.{name}",
+        metadata={"value": str(number)},
+    )
+
+
+def _number_of(value: _Value, table: Mapping[Any, _Value]) -> Any:
+    return next(number for number, named in table.items() if named == value and number != 0)
+
+
+def _seconds(message: Duration, path: str) -> float:
+    # A hand-made duration may have nanoseconds of a second or more, or of the other sign: it has no meaning then.
+    if abs(message.nanos) >= 10**9 or message.seconds * message.nanos < 0:
+        value, rule = f"{message.seconds}s {message.nanos}ns", "is not a valid duration"
+        raise ServiceError(
+            reasons.ERROR_REASON_FIELD_OUT_OF_RANGE, f"{path}: {value} {rule}", field=path, metadata={"value": value}
+        )
+    return math.fsum((message.seconds, message.nanos / 1e9))

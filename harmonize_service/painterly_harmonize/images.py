@@ -1,0 +1,152 @@
+"""Image messages to the algorithm's tensors and back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from painterly.errors import ServiceError
+from painterly.limits import MAX_MESSAGE_BYTES
+from painterly.v1 import error_reason_pb2, image_pb2
+from painterly.v1 import harmonize_service_pb2 as pb
+from painterly_harmonize.algorithm.masks import area_resize, to_bytes, working_size
+from painterly_harmonize.algorithm.stage import MIN_LONG_SIDE_PX, Inputs
+from painterly_images import decode, encode, require_same_size
+
+Request = pb.RunPass1Request | pb.RunPass2Request | pb.HarmonizeRequest
+
+# Uncompressed formats exceed the pixels by a header at most; PNG may exceed them by little, hence the rest of room.
+_SENDABLE_BYTES = MAX_MESSAGE_BYTES * 9 // 10
+# Every format holds a picture with sides up to this.
+_ALL_FORMATS_SIDE_PX = 16_383
+
+LOSSY_RESULT_FORMATS = frozenset({image_pb2.IMAGE_FORMAT_JPEG})
+
+
+# The painting first: the others must have its size.
+_NAMES = ("painting", "composite", "mask", "dilated_mask", "pass1_result")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pictures:
+    """The decoded pictures of one request: RGB uint8 H×W×3, masks bool H×W (inside is True), all of one size."""
+
+    composite: NDArray[np.uint8]
+    painting: NDArray[np.uint8]
+    mask: NDArray[np.bool_]
+    dilated_mask: NDArray[np.bool_] | None = None
+    pass1_result: NDArray[np.uint8] | None = None
+
+    def to_inputs(self, device: torch.device) -> Inputs:
+        """Bring the pictures to the device. Raises what :class:`Inputs` raises."""
+        return Inputs(
+            composite=to_tensor(self.composite, device),
+            painting=to_tensor(self.painting, device),
+            mask=mask_to_tensor(self.mask, device),
+            dilated_mask=None if self.dilated_mask is None else mask_to_tensor(self.dilated_mask, device),
+            pass1_result=None if self.pass1_result is None else to_tensor(self.pass1_result, device),
+        )
+
+
+def read_pictures(request: Request) -> Pictures:
+    """Decode a request's images and check all that can be checked without computing.
+
+    Raises: ServiceError of decoding, IMAGE_SIZE_MISMATCH, IMAGE_SIZE_OUT_OF_RANGE; the algorithm's MaskEmpty,
+    MaskFull, MaskNotContained.
+    """
+    painting = decode(request.painting, "painting", "RGB")
+    pictures = Pictures(
+        composite=decode(request.composite, "composite", "RGB"),
+        painting=painting,
+        mask=decode_mask(request.mask, "mask"),
+        dilated_mask=decode_mask(request.dilated_mask, "dilated_mask") if request.HasField("dilated_mask") else None,
+        pass1_result=(
+            decode(request.pass1_result, "pass1_result", "RGB") if isinstance(request, pb.RunPass2Request) else None
+        ),
+    )
+    given = {name: pixels for name in _NAMES if (pixels := getattr(pictures, name)) is not None}
+    require_same_size(given)
+    _require_long_side(painting)
+    # The checks of Inputs look at sizes and zeros alone, so views of the bytes will do and nothing is copied.
+    Inputs(**{name: _view(pixels) for name, pixels in given.items()})
+    return pictures
+
+
+def _view(pixels: NDArray[np.generic]) -> Tensor:
+    tensor = torch.from_numpy(pixels)
+    return (tensor.permute(2, 0, 1) if tensor.ndim == 3 else tensor[None])[None]
+
+
+def _require_long_side(painting: NDArray[np.uint8]) -> None:
+    height, width = painting.shape[:2]
+    if max(height, width) < MIN_LONG_SIDE_PX:
+        raise _size_error(painting, f"its long side must have at least {MIN_LONG_SIDE_PX} pixels; enlarge it")
+
+
+def _size_error(painting: NDArray[np.uint8], rule: str) -> ServiceError:
+    size = f"{painting.shape[1]}x{painting.shape[0]}"
+    return ServiceError(
+        error_reason_pb2.ERROR_REASON_IMAGE_SIZE_OUT_OF_RANGE,
+        f"painting is {size} pixels; {rule}",
+        field="painting",
+        metadata={"value": size},
+    )
+
+
+def require_sendable(painting: NDArray[np.uint8], result_format: image_pb2.ImageFormat.ValueType) -> None:
+    """Refuse a picture whose results could not be sent, before hours are spent on it.
+
+    The painting, uint8 H×W×3, stands for the results: of its size and much of the same content. Each goes out in one
+    message, the stages' as PNG.
+
+    Raises: ServiceError IMAGE_SIZE_OUT_OF_RANGE.
+    """
+    if painting.nbytes <= _SENDABLE_BYTES and max(painting.shape) <= _ALL_FORMATS_SIDE_PX:
+        return
+    for image_format in {image_pb2.IMAGE_FORMAT_PNG, result_format}:
+        if len(encode(painting, image_format).data) > _SENDABLE_BYTES:
+            name = image_pb2.ImageFormat.Name(image_format)
+            raise _size_error(painting, f"its result as {name} would not fit into a message; reduce it")
+
+
+def decode_mask(image: image_pb2.Image, field: str) -> NDArray[np.bool_]:
+    """Decode a mask: bool H×W, True where at least half bright. Raises: ServiceError of decoding."""
+    return decode(image, field, "L") >= 128
+
+
+def to_tensor(pixels: NDArray[np.uint8], device: torch.device) -> Tensor:
+    """RGB uint8 H×W×3 to float32 1×3×H×W in [0, 1] on the device."""
+    # Bytes travel to the device; they grow to floats there.
+    return _view(pixels).to(device).to(torch.float32, memory_format=torch.contiguous_format) / 255
+
+
+def mask_to_tensor(mask: NDArray[np.bool_], device: torch.device) -> Tensor:
+    """Bool H×W to float32 1×1×H×W of 0 and 1 on the device."""
+    return _view(mask).to(device).to(torch.float32)
+
+
+def preview(image: Tensor, long_side: int) -> NDArray[np.uint8]:
+    """RGB float32 1×3×h×w in [0, 1] to uint8 H×W×3 of at most ``long_side`` pixels per side, reduced by area."""
+    height, width = image.shape[-2:]
+    with torch.no_grad():
+        return to_bytes(area_resize(image.detach(), working_size(height, width, long_side))).numpy()
+
+
+def encode_result(pixels: NDArray[np.uint8], image_format: image_pb2.ImageFormat.ValueType) -> image_pb2.Image:
+    """Encode a finished picture; what a lossless format would give back is compared with ``pixels``.
+
+    Raises: RuntimeError when the encoded picture is not the same, which only a bug could cause.
+    """
+    image = encode(pixels, image_format)
+    if image.format not in LOSSY_RESULT_FORMATS and not np.array_equal(decode(image, "image", "RGB"), pixels):
+        raise RuntimeError(f"encoding as {image_pb2.ImageFormat.Name(image.format)} changed the picture")
+    return image
+
+
+def encode_frame(pixels: NDArray[np.uint8], image_format: image_pb2.ImageFormat.ValueType) -> image_pb2.Image:
+    """Encode a preview."""
+    return encode(pixels, image_format, preview=True)

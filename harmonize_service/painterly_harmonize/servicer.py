@@ -1,0 +1,209 @@
+"""The harmonize service's calls: a request becomes a job, the job's items become events. No pixel is computed here."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
+
+import grpc
+import torch
+
+from painterly.errors import ServiceError
+from painterly.v1 import error_reason_pb2, image_pb2
+from painterly.v1 import harmonize_service_pb2 as pb
+from painterly.v1 import harmonize_service_pb2_grpc as pb_grpc
+from painterly.weights import WeightsCorrupt, WeightsError, WeightsMissing, WeightStore
+from painterly_harmonize.algorithm import pipeline
+from painterly_harmonize.algorithm.errors import AlgorithmError
+from painterly_harmonize.algorithm.params import HarmonizeParams, NetworkName
+from painterly_harmonize.algorithm.stage import Event, Inputs
+from painterly_harmonize.algorithm.vgg import FeatureNetwork, load_network
+from painterly_harmonize.conversion import (
+    STAGES,
+    StreamOptions,
+    duration,
+    params_from_proto,
+    params_to_proto,
+    stream_options_from_proto,
+    to_service_error,
+)
+from painterly_harmonize.images import (
+    Pictures,
+    Request,
+    encode_frame,
+    encode_result,
+    read_pictures,
+    require_sendable,
+)
+from painterly_harmonize.jobs import JobQueue
+from painterly_harmonize.reporting import Finished, Frame, Item, Progress, Queued
+from painterly_harmonize.settings import describe_device
+
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+Compute = Callable[[Inputs, HarmonizeParams, FeatureNetwork, Callable[[], bool]], Iterator[Event]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedNetwork:
+    """A network on its device and the checksum of its weights, ``sha256:`` and 64 hex digits."""
+
+    network: FeatureNetwork
+    checksum: str
+
+
+class Networks(Protocol):
+    """Yields networks by name. First asked for on the worker thread, afterwards from any."""
+
+    def __call__(self, name: NetworkName) -> LoadedNetwork:
+        """The network. Raises: ServiceError WEIGHTS_MISSING, WEIGHTS_CORRUPT."""
+
+
+class StoredNetworks:
+    """Networks from the weight store, loaded when first asked for and kept."""
+
+    def __init__(self, device: torch.device, store: WeightStore) -> None:
+        self._device = device
+        self._store = store
+        self._loaded: dict[NetworkName, LoadedNetwork] = {}
+
+    def __call__(self, name: NetworkName) -> LoadedNetwork:
+        """The network. Raises: ServiceError WEIGHTS_MISSING, WEIGHTS_CORRUPT."""
+        if name not in self._loaded:
+            self._loaded[name] = self._load(name)
+        return self._loaded[name]
+
+    def _load(self, name: NetworkName) -> LoadedNetwork:
+        try:
+            path, checksum = self._store.path(name.value), self._store.checksum(name.value)
+        except WeightsMissing as error:
+            raise _weights_error(error_reason_pb2.ERROR_REASON_WEIGHTS_MISSING, error) from error
+        except WeightsCorrupt as error:
+            raise _weights_error(error_reason_pb2.ERROR_REASON_WEIGHTS_CORRUPT, error) from error
+        return LoadedNetwork(network=load_network(name, path, self._device), checksum=checksum)
+
+
+def _weights_error(reason: error_reason_pb2.ErrorReason.ValueType, error: WeightsError) -> ServiceError:
+    return ServiceError(reason, str(error), metadata={"weights": error.name})
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Order:
+    """A request, read and checked."""
+
+    params: HarmonizeParams
+    options: StreamOptions
+    pictures: Pictures
+
+
+class HarmonizeServicer(pb_grpc.HarmonizeServiceServicer):
+    """RunPass1, RunPass2 and Harmonize over one device's queue."""
+
+    def __init__(self, *, device: torch.device, queue: JobQueue, networks: Networks) -> None:
+        self._device = device
+        self._queue = queue
+        self._networks = networks
+
+    async def RunPass1(
+        self, request: pb.RunPass1Request, context: Context
+    ) -> AsyncGenerator[pb.RunPass1Response, None]:
+        """Stream the first pass's events."""
+        async with contextlib.aclosing(self._events(request, pipeline.run_pass1)) as events:
+            async for event in events:
+                yield pb.RunPass1Response(**event)
+
+    async def RunPass2(
+        self, request: pb.RunPass2Request, context: Context
+    ) -> AsyncGenerator[pb.RunPass2Response, None]:
+        """Stream the second pass's events."""
+        async with contextlib.aclosing(self._events(request, pipeline.run_pass2)) as events:
+            async for event in events:
+                yield pb.RunPass2Response(**event)
+
+    async def Harmonize(
+        self, request: pb.HarmonizeRequest, context: Context
+    ) -> AsyncGenerator[pb.HarmonizeResponse, None]:
+        """Stream the events of both passes and the post-processing."""
+        async with contextlib.aclosing(self._events(request, pipeline.harmonize)) as events:
+            async for event in events:
+                yield pb.HarmonizeResponse(**event)
+
+    async def _events(self, request: Request, compute: Compute) -> AsyncGenerator[dict[str, Any], None]:
+        """Each event as the one field of the response's oneof. Decoding and encoding stay off the event loop."""
+        order = await asyncio.to_thread(_read_order, request)
+
+        def work(should_stop: Callable[[], bool]) -> Generator[Event, None, None]:
+            network = self._networks(order.params.network).network
+            yield from compute(order.pictures.to_inputs(self._device), order.params, network, should_stop)
+
+        job = self._queue.submit(work, order.options)
+        try:
+            async with contextlib.aclosing(job.events()) as items:
+                async for item in items:
+                    yield await self._event(item, order)
+        finally:
+            job.cancel()
+
+    async def _event(self, item: Item, order: _Order) -> dict[str, Any]:
+        if isinstance(item, Queued):
+            return {"queued": pb.QueuedEvent(position=item.position)}
+        if isinstance(item, Progress):
+            return {"progress": _progress_event(item)}
+        if isinstance(item, Frame):
+            return {"frame": await asyncio.to_thread(_frame_event, item, order.options)}
+        return {"result": await asyncio.to_thread(self._result_event, item, order)}
+
+    def _result_event(self, item: Finished, order: _Order) -> pb.ResultEvent:
+        result, pixels = item.result, item.result.image.numpy()
+        changed_pixel_count = int((pixels != order.pictures.painting).any(axis=2).sum())
+        if changed_pixel_count != result.changed_pixel_count:
+            raise RuntimeError(
+                f"{changed_pixel_count} pixels differ from the painting's file, not {result.changed_pixel_count}"
+            )
+        return pb.ResultEvent(
+            image=encode_result(pixels, order.options.result_format),
+            parameters_used=params_to_proto(order.params),
+            painting_noise=result.painting_noise,
+            pass2_weights=pb.Pass2Weights(**result.pass2_weights) if result.pass2_weights else None,
+            changed_pixel_count=result.changed_pixel_count,
+            blend_pixel_count=result.blend_pixel_count,
+            device=describe_device(self._device),
+            weights_checksum=self._networks(order.params.network).checksum,
+            stage_times=[
+                pb.StageTime(stage=STAGES[stage], duration=duration(seconds))
+                for stage, seconds in item.stage_times_s.items()
+            ],
+        )
+
+
+def _read_order(request: Request) -> _Order:
+    params = params_from_proto(request.parameters)
+    options = stream_options_from_proto(request.stream)
+    try:
+        pictures = read_pictures(request)
+    except AlgorithmError as error:
+        raise to_service_error(error) from None
+    require_sendable(pictures.painting, options.result_format)
+    return _Order(params=params, options=options, pictures=pictures)
+
+
+def _progress_event(item: Progress) -> pb.ProgressEvent:
+    return pb.ProgressEvent(
+        stage=STAGES[item.stage],
+        iteration=item.iteration,
+        iteration_count=item.iteration_count,
+        losses=pb.Losses(**item.losses) if item.losses else None,
+        elapsed=duration(item.elapsed_s),
+    )
+
+
+def _frame_event(item: Frame, options: StreamOptions) -> pb.FrameEvent:
+    if item.is_stage_result:
+        image = encode_result(item.pixels, image_pb2.IMAGE_FORMAT_PNG)
+    else:
+        image = encode_frame(item.pixels, options.frame_format)
+    return pb.FrameEvent(
+        stage=STAGES[item.stage], iteration=item.iteration, image=image, is_stage_result=item.is_stage_result
+    )

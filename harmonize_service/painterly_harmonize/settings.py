@@ -1,0 +1,118 @@
+"""Settings of the service: read from flags and the environment, validated once, all faults told together."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from painterly.errors import ServiceError
+from painterly.v1 import error_reason_pb2
+
+ENVIRONMENT_PREFIX = "PAINTERLY_HARMONIZE_"
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+
+_INTEGER_RANGES = {"port": (0, 65_535), "threads": (1, 1024), "queue_size": (0, 1000)}
+
+
+class SettingsError(ValueError):
+    """Settings are wrong. ``faults`` holds a line for each that names the setting, its value and the way out."""
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        super().__init__("; ".join(faults))
+        self.faults = tuple(faults)
+
+
+def available_cores() -> int:
+    """The number of CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How one server runs. Raises SettingsError with every fault.
+
+    ``port`` 0 takes a free port. ``device`` is ``auto`` (a CUDA device if there is one), ``cpu``, ``cuda`` or
+    ``cuda:N``. ``threads`` are torch's CPU threads, 1 to 1024, by default the cores. ``queue_size`` is how many jobs
+    may wait beside the running one, 0 to 1000.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 50052
+    device: str = "auto"
+    threads: int = field(default_factory=available_cores)
+    queue_size: int = 32
+    log_level: str = "INFO"
+    exit_with_stdin: bool = False
+
+    def __post_init__(self) -> None:
+        faults = [
+            _fault(name, getattr(self, name), f"must be from {low} to {high}")
+            for name, (low, high) in _INTEGER_RANGES.items()
+            if not low <= getattr(self, name) <= high
+        ]
+        if not self.host:
+            faults.append(_fault("host", self.host, "must be a host name or an address"))
+        if not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", self.device):
+            faults.append(_fault("device", self.device, "must be auto, cpu, cuda or cuda:N"))
+        if self.log_level not in LOG_LEVELS:
+            faults.append(_fault("log_level", self.log_level, f"must be one of {', '.join(LOG_LEVELS)}"))
+        if faults:
+            raise SettingsError(faults)
+
+
+def read_settings(
+    flags: Mapping[str, str | None], environment: Mapping[str, str], *, exit_with_stdin: bool
+) -> Settings:
+    """Read settings from flags (None: not given), then ``PAINTERLY_HARMONIZE_…`` variables, then defaults.
+
+    Raises: SettingsError with every fault of all settings.
+    """
+    values: dict[str, str | int] = {}
+    faults: list[str] = []
+    for name, flag in flags.items():
+        text = flag if flag is not None else environment.get(ENVIRONMENT_PREFIX + name.upper())
+        if text is None:
+            continue
+        if name not in _INTEGER_RANGES:
+            values[name] = text.upper() if name == "log_level" else text
+        elif re.fullmatch(r"[+-]?\d{1,9}", text.strip()):
+            values[name] = int(text)
+        else:
+            faults.append(_fault(name, text, "must be a whole number"))
+    try:
+        settings = Settings(**values, exit_with_stdin=exit_with_stdin)  # type: ignore[arg-type]
+    except SettingsError as error:
+        raise SettingsError([*faults, *error.faults]) from None
+    if faults:
+        raise SettingsError(faults)
+    return settings
+
+
+def _fault(name: str, value: object, rule: str) -> str:
+    flag = "--" + name.replace("_", "-")
+    return f"{flag} (or {ENVIRONMENT_PREFIX}{name.upper()}) {rule}, got {value!r}"
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device that a setting names, with its index. Raises: ServiceError DEVICE_MISSING when it is not there."""
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if name == "cpu" or (name == "auto" and count == 0):
+        return torch.device("cpu")
+    index = 0 if name == "auto" else torch.device(name).index or 0
+    if index >= count:
+        raise ServiceError(
+            error_reason_pb2.ERROR_REASON_DEVICE_MISSING,
+            f"device {name} is missing: torch sees {count} CUDA devices; choose another with --device "
+            f"(or {ENVIRONMENT_PREFIX}DEVICE), for example cpu",
+            metadata={"device": name},
+        )
+    return torch.device("cuda", index)
+
+
+def describe_device(device: torch.device) -> str:
+    """The device's name for people, for example ``cpu`` or ``cuda:0 NVIDIA H200``."""
+    return f"{device} {torch.cuda.get_device_name(device)}" if device.type == "cuda" else str(device)

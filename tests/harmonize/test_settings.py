@@ -1,0 +1,86 @@
+"""Settings: where they come from, what is refused, and that all faults are told at once."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+from painterly.errors import ServiceError
+from painterly.v1 import error_reason_pb2
+from painterly_harmonize.settings import (
+    Settings,
+    SettingsError,
+    available_cores,
+    describe_device,
+    read_settings,
+    resolve_device,
+)
+
+UNSET: dict[str, str | None] = dict.fromkeys(("host", "port", "device", "threads", "queue_size", "log_level"))
+
+
+def test_defaults() -> None:
+    settings = read_settings(UNSET, {}, exit_with_stdin=False)
+    assert dataclasses.asdict(settings) == {
+        "host": "127.0.0.1",
+        "port": 50052,
+        "device": "auto",
+        "threads": available_cores(),
+        "queue_size": 32,
+        "log_level": "INFO",
+        "exit_with_stdin": False,
+    }
+
+
+def test_a_flag_wins_over_the_environment_and_the_environment_over_the_default() -> None:
+    flags = {**UNSET, "port": "0", "log_level": "debug"}
+    environment = {"PAINTERLY_HARMONIZE_PORT": "7", "PAINTERLY_HARMONIZE_DEVICE": "cuda:3"}
+    settings = read_settings(flags, environment, exit_with_stdin=True)
+    assert (settings.port, settings.device, settings.log_level) == (0, "cuda:3", "DEBUG")
+    assert settings.exit_with_stdin
+
+
+def test_all_faults_are_told_together_each_with_its_name_value_and_rule() -> None:
+    flags = {**UNSET, "port": "x1", "threads": "0", "device": "gpu"}
+    environment = {"PAINTERLY_HARMONIZE_QUEUE_SIZE": "-1", "PAINTERLY_HARMONIZE_LOG_LEVEL": "loud"}
+    with pytest.raises(SettingsError) as caught:
+        read_settings(flags, environment, exit_with_stdin=False)
+    assert sorted(caught.value.faults) == [
+        "--device (or PAINTERLY_HARMONIZE_DEVICE) must be auto, cpu, cuda or cuda:N, got 'gpu'",
+        "--log-level (or PAINTERLY_HARMONIZE_LOG_LEVEL) must be one of DEBUG, INFO, WARNING, ERROR, got 'LOUD'",
+        "--port (or PAINTERLY_HARMONIZE_PORT) must be a whole number, got 'x1'",
+        "--queue-size (or PAINTERLY_HARMONIZE_QUEUE_SIZE) must be from 0 to 1000, got -1",
+        "--threads (or PAINTERLY_HARMONIZE_THREADS) must be from 1 to 1024, got 0",
+    ]
+
+
+@pytest.mark.parametrize(("name", "value"), [("port", 65_536), ("threads", 1025), ("queue_size", 1001), ("host", "")])
+def test_values_outside_are_refused(name: str, value: object) -> None:
+    with pytest.raises(SettingsError, match=f"--{name.replace('_', '-')} "):
+        Settings(**{name: value})  # type: ignore[arg-type]
+
+
+def test_the_cpu_is_always_there() -> None:
+    assert resolve_device("cpu") == torch.device("cpu")
+    assert describe_device(torch.device("cpu")) == "cpu"
+
+
+def test_auto_takes_a_cuda_device_if_there_is_one() -> None:
+    expected = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+    assert resolve_device("auto") == expected
+
+
+def test_a_missing_device_is_a_typed_error() -> None:
+    with pytest.raises(ServiceError, match="device cuda:99 is missing") as caught:
+        resolve_device("cuda:99")
+    assert caught.value.reason == error_reason_pb2.ERROR_REASON_DEVICE_MISSING
+    assert caught.value.metadata == {"device": "cuda:99"}
+
+
+@pytest.mark.gpu
+def test_a_cuda_device_has_an_index_and_a_name() -> None:
+    device = resolve_device("cuda")
+    assert str(device) == "cuda:0"
+    assert describe_device(device) == f"cuda:0 {torch.cuda.get_device_name(0)}"

@@ -1,0 +1,172 @@
+"""A tiny network, tiny pictures and a real server on port 0."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import grpc
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torchvision.models.vgg import make_layers
+
+from painterly.errors import ErrorDetails, read_details
+from painterly.limits import CHANNEL_OPTIONS
+from painterly.serving import Listener, Server
+from painterly.v1 import harmonize_service_pb2 as pb
+from painterly.v1 import harmonize_service_pb2_grpc as pb_grpc
+from painterly.v1 import image_pb2
+from painterly_harmonize.__main__ import SERVICE_NAME
+from painterly_harmonize.algorithm.params import NetworkName
+from painterly_harmonize.algorithm.vgg import CAFFE_INPUT, FeatureNetwork, TapHook, build_network, layer_names
+from painterly_harmonize.jobs import JobQueue
+from painterly_harmonize.servicer import HarmonizeServicer, LoadedNetwork, Networks
+from painterly_images import encode
+
+CPU = torch.device("cpu")
+WIDTH_PX, HEIGHT_PX = 80, 64
+CHECKSUM = "sha256:" + "0" * 64
+# VGG's shape with a few channels each.
+PLAN: Sequence[int | str] = (4, 4, "M", 6, 6, "M", 8, 8, 8, "M", 8, 8, 8, "M", 8)
+FeaturesHook = Callable[[frozenset[str], Tensor], Tensor]
+
+_Request = TypeVar("_Request", pb.RunPass1Request, pb.RunPass2Request, pb.HarmonizeRequest)
+
+
+class ToyNetwork(FeatureNetwork):
+    """A network with fixed random weights that counts its calls and shows each one's taps and pixels to a hook."""
+
+    before_features: FeaturesHook | None = None
+    call_count = 0
+
+    def features(self, pixels: Tensor, taps: Iterable[str], hook: TapHook | None = None) -> dict[str, Tensor]:
+        self.call_count += 1
+        if self.before_features is not None:
+            pixels = self.before_features(frozenset(taps), pixels)
+        return super().features(pixels, taps, hook)
+
+
+def toy_network(before_features: FeaturesHook | None = None, device: torch.device = CPU) -> ToyNetwork:
+    """Build the toy network."""
+    generator = torch.Generator().manual_seed(0)
+    tensors = {}
+    with torch.device("meta"):
+        layers = make_layers(list(PLAN))
+    for name, layer in zip(layer_names(layers), layers, strict=True):
+        if name.startswith("conv"):
+            deviation = (2 / (9 * layer.in_channels)) ** 0.5
+            weight = torch.randn(layer.weight.shape, generator=generator) * deviation
+            tensors[f"{name}.weight"] = weight.to(device)
+            tensors[f"{name}.bias"] = torch.zeros(layer.out_channels, device=device)
+    network = build_network(PLAN, tensors, CAFFE_INPUT, name="toy")
+    network.__class__ = ToyNetwork
+    assert isinstance(network, ToyNetwork)
+    network.before_features = before_features
+    return network
+
+
+def networks_of(network: FeatureNetwork) -> Networks:
+    """That network under every name."""
+
+    def find(name: NetworkName) -> LoadedNetwork:
+        return LoadedNetwork(network=network, checksum=CHECKSUM)
+
+    return find
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scene:
+    """Noise as painting, a flat block pasted over it; RGB uint8 H×W×3, mask bool H×W."""
+
+    painting: NDArray[np.uint8]
+    composite: NDArray[np.uint8]
+    mask: NDArray[np.bool_]
+
+
+def scene(width: int = WIDTH_PX, height: int = HEIGHT_PX) -> Scene:
+    """Make a scene with an object of 24×20 pixels."""
+    painting = np.random.default_rng(1).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    mask = np.zeros((height, width), dtype=np.bool_)
+    mask[20:40, 24:48] = True
+    composite = painting.copy()
+    composite[mask] = (200, 120, 40)
+    return Scene(painting=painting, composite=composite, mask=mask)
+
+
+def png(pixels: NDArray[Any]) -> image_pb2.Image:
+    """A PNG image message; of bool masks, white inside."""
+    return encode(pixels * np.uint8(255) if pixels.dtype == np.bool_ else pixels, image_pb2.IMAGE_FORMAT_PNG)
+
+
+def request(kind: type[_Request], iteration_count: int = 3, of: Scene | None = None) -> _Request:
+    """A valid request with few iterations, every event shown."""
+    pictures = of or scene()
+    message = kind(
+        composite=png(pictures.composite),
+        painting=png(pictures.painting),
+        mask=png(pictures.mask),
+        parameters=pb.HarmonizeParameters(
+            pass1=pb.Pass1Parameters(iteration_count=iteration_count),
+            pass2=pb.Pass2Parameters(iteration_count=iteration_count),
+            postprocess=pb.PostprocessParameters(skip_patch_synthesis=True),
+        ),
+    )
+    message.stream.progress_interval.FromSeconds(0)
+    message.stream.frame_interval.FromSeconds(0)
+    return message
+
+
+@dataclass(frozen=True, kw_only=True)
+class Running:
+    """A server in this process, and a connection to it."""
+
+    server: Server
+    queue: JobQueue
+    stub: pb_grpc.HarmonizeServiceAsyncStub
+
+
+@contextlib.asynccontextmanager
+async def running(
+    networks: Networks | None = None, *, device: torch.device = CPU, queue_size: int = 4, patience_s: float = 5
+) -> AsyncIterator[Running]:
+    """Run the real server on port 0 with the real pipeline over a toy network."""
+    queue = JobQueue(device=device, size=queue_size)
+    servicer = HarmonizeServicer(device=device, queue=queue, networks=networks or networks_of(toy_network()))
+
+    def register(server: grpc.aio.Server) -> Sequence[str]:
+        pb_grpc.add_HarmonizeServiceServicer_to_server(servicer, server)
+        return (SERVICE_NAME,)
+
+    listener = Listener(grace_s=2)
+    server = Server(register, listener, on_drain=lambda: queue.drain(patience_s))
+    await server.start()
+    try:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}", options=CHANNEL_OPTIONS) as channel:
+            yield Running(server=server, queue=queue, stub=pb_grpc.HarmonizeServiceStub(channel))
+    finally:
+        await server.stop()
+        await queue.close()
+
+
+async def failure(call: Any) -> ErrorDetails:
+    """The details of a call that must fail."""
+    try:
+        events = [event async for event in call]
+    except grpc.aio.AioRpcError as error:
+        return read_details(error)
+    raise AssertionError(f"the call ended well after {len(events)} events")
+
+
+async def until(condition: Callable[[], bool], timeout_s: float = 10) -> None:
+    """Wait for a condition."""
+
+    async def poll() -> None:
+        while not condition():
+            await asyncio.sleep(0.002)
+
+    await asyncio.wait_for(poll(), timeout_s)
