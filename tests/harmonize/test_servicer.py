@@ -514,8 +514,9 @@ async def test_a_lack_of_memory_and_a_bug_are_told_and_the_server_lives_on() -> 
 async def test_draining_lets_the_running_call_finish_and_sends_the_others_away() -> None:
     gate = Gate()
     async with running(networks_of(toy_network(gate))) as service:
-        active, waiting = (service.stub.RunPass1(request(pb.RunPass1Request, 1)) for _ in range(2))
+        active = service.stub.RunPass1(request(pb.RunPass1Request, 1))
         await next_of(active)
+        waiting = service.stub.RunPass1(request(pb.RunPass1Request, 1))
         await next_of(waiting)
         service.queue.drain(30)
         sent_away = await failure(waiting)
