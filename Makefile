@@ -19,8 +19,8 @@ $(STAMP): pyproject.toml constraints.txt hatch_build.py $(wildcard protos/painte
 
 demo: install
 	$(BIN)/painterly weights fetch vgg16 u2net
-	$(BIN)/painterly harmonize examples/photos/coffee.jpg examples/paintings/van_gogh_village_street_auvers.jpg \
-		--output $(DEMO)/result.png --at 0.72,0.86 --height 0.24 --preset draft --level 5 \
+	$(BIN)/painterly harmonize examples/photos/coffee.jpg examples/paintings/hokusai_great_wave.jpg \
+		--output $(DEMO)/result.png --at 0.53,0.79 --height 0.3 --rotate -12 --preset draft \
 		--frames $(DEMO)/frames --report $(DEMO)/report.html --keep $(DEMO)/work
 
 test: install

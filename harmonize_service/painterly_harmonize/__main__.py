@@ -67,6 +67,9 @@ def main(*, exit_with_stdin: bool, **flags: str | None) -> None:
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     torch.set_num_interop_threads(1)
     torch.set_num_threads(settings.threads)
+    # The same request gives the same bytes on the same device, and convolutions keep float32's precision.
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.allow_tf32 = False
     asyncio.run(serve(settings, device))
 
 
