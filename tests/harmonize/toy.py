@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torchvision.models.vgg import make_layers
 
 from painterly.errors import ErrorDetails, read_details
 from painterly.limits import CHANNEL_OPTIONS
@@ -23,16 +22,15 @@ from painterly.v1 import harmonize_service_pb2_grpc as pb_grpc
 from painterly.v1 import image_pb2
 from painterly_harmonize.__main__ import SERVICE_NAME
 from painterly_harmonize.algorithm.params import NetworkName
-from painterly_harmonize.algorithm.vgg import CAFFE_INPUT, FeatureNetwork, TapHook, build_network, layer_names
+from painterly_harmonize.algorithm.vgg import CAFFE_INPUT, FeatureNetwork, TapHook, build_network
 from painterly_harmonize.jobs import JobQueue
 from painterly_harmonize.servicer import HarmonizeServicer, LoadedNetwork, Networks
 from painterly_images import encode
+from tests.harmonize.algorithm.toy import TOY_PLAN, plan_tensors
 
 CPU = torch.device("cpu")
 WIDTH_PX, HEIGHT_PX = 80, 64
 CHECKSUM = "sha256:" + "0" * 64
-# VGG's shape with a few channels each.
-PLAN: Sequence[int | str] = (4, 4, "M", 6, 6, "M", 8, 8, 8, "M", 8, 8, 8, "M", 8)
 FeaturesHook = Callable[[frozenset[str], Tensor], Tensor]
 
 _Request = TypeVar("_Request", pb.RunPass1Request, pb.RunPass2Request, pb.HarmonizeRequest)
@@ -53,17 +51,8 @@ class ToyNetwork(FeatureNetwork):
 
 def toy_network(before_features: FeaturesHook | None = None, device: torch.device = CPU) -> ToyNetwork:
     """Build the toy network."""
-    generator = torch.Generator().manual_seed(0)
-    tensors = {}
-    with torch.device("meta"):
-        layers = make_layers(list(PLAN))
-    for name, layer in zip(layer_names(layers), layers, strict=True):
-        if name.startswith("conv"):
-            deviation = (2 / (9 * layer.in_channels)) ** 0.5
-            weight = torch.randn(layer.weight.shape, generator=generator) * deviation
-            tensors[f"{name}.weight"] = weight.to(device)
-            tensors[f"{name}.bias"] = torch.zeros(layer.out_channels, device=device)
-    network = build_network(PLAN, tensors, CAFFE_INPUT, name="toy")
+    tensors = {name: tensor.to(device) for name, tensor in plan_tensors(TOY_PLAN).items()}
+    network = build_network(TOY_PLAN, tensors, CAFFE_INPUT, name="toy")
     network.__class__ = ToyNetwork
     assert isinstance(network, ToyNetwork)
     network.before_features = before_features

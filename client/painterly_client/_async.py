@@ -1,0 +1,298 @@
+"""The asyncio client: method by method the twin of the blocking one."""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections.abc import AsyncIterator, Awaitable, Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from painterly.v1 import harmonize_service_pb2, harmonize_service_pb2_grpc, preprocess_service_pb2_grpc
+from painterly_client import _requests
+from painterly_client._base import (
+    CLIENT_OPTIONS,
+    FULL_SERVICE_NAMES,
+    BaseClient,
+    CallContext,
+    EventReader,
+    HealthStatus,
+    Service,
+)
+from painterly_client._conversion import EventResponse
+from painterly_client._errors import InvalidRequest
+from painterly_client._events import Event
+from painterly_client._types import (
+    BackgroundRemovalMethod,
+    BackgroundRemoved,
+    Composed,
+    Dilated,
+    HarmonizeParameters,
+    MaskDilation,
+    Placement,
+    Prepared,
+    StreamOptions,
+)
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+_Request = TypeVar("_Request")
+_Response = TypeVar("_Response")
+
+
+class AsyncEventStream(AsyncIterator[Event]):
+    """The events of one running call: an asynchronous iterator and context manager.
+
+    Leaving the context, :meth:`cancel` and dropping the last reference each cancel the call at once. Iterating raises
+    any :class:`PainterlyError`; a stream that ends without one has brought its ``Result``.
+    """
+
+    def __init__(self, call: grpc.aio.UnaryStreamCall[Any, EventResponse], reader: EventReader) -> None:
+        self._call = call
+        self._responses = call.__aiter__()
+        self._reader = reader
+        self._is_cancelled = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Event:
+        if self._reader.is_over:
+            raise StopAsyncIteration
+        if self._is_cancelled:
+            raise self._reader.cancelled()
+        try:
+            async for response in self._responses:
+                event = self._reader.read(response)
+                if event is not None:
+                    return event
+        except grpc.RpcError as error:
+            raise self._reader.error(error) from error
+        except asyncio.CancelledError:
+            # A call that was cancelled here ends like a task that was cancelled from outside; only the latter goes on.
+            if self._is_cancelled and not _task_is_cancelled():
+                raise self._reader.cancelled() from None
+            self.cancel()
+            raise
+        self._reader.finish()
+        raise StopAsyncIteration
+
+    def cancel(self) -> None:
+        """Cancel the call; the server stops within one iteration. Without effect once the stream has ended."""
+        self._is_cancelled = self._call.cancel() or self._is_cancelled
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.cancel()
+
+    def __del__(self) -> None:
+        self.cancel()
+
+
+def _task_is_cancelled() -> bool:
+    task = asyncio.current_task()
+    # Python 3.10 cannot tell; there the call's own cancellation wins.
+    return task is not None and hasattr(task, "cancelling") and task.cancelling() > 0
+
+
+class AsyncClient(BaseClient):
+    """Both services, in asyncio: :class:`Client` with coroutines, an asynchronous context manager for one event loop.
+
+    ``preprocess_endpoint`` and ``harmonize_endpoint`` are ``host:port``; either may be left out as long as no call
+    needs it. ``timeout_s`` bounds every call, a stream from its start to its result; None waits without limit. Images
+    are the bytes of image files. Every call raises :class:`PainterlyError`.
+    """
+
+    def __init__(
+        self,
+        *,
+        preprocess_endpoint: str | None = None,
+        harmonize_endpoint: str | None = None,
+        timeout_s: float | None = None,
+    ) -> None:
+        super().__init__(
+            preprocess_endpoint=preprocess_endpoint, harmonize_endpoint=harmonize_endpoint, timeout_s=timeout_s
+        )
+        # A channel belongs to the event loop that runs when it is made, so none is made before the first call.
+        self._channels: dict[Service, grpc.aio.Channel] = {}
+        self._streams: weakref.WeakSet[AsyncEventStream] = weakref.WeakSet()
+
+    async def remove_background(
+        self, photo: bytes, *, method: BackgroundRemovalMethod = BackgroundRemovalMethod.AUTO
+    ) -> BackgroundRemoved:
+        """Cut the foreground out of a photo."""
+        request = _requests.remove_background_request(photo, method)
+        return _requests.background_removed(await self._preprocess(lambda stub: stub.RemoveBackground, request))
+
+    async def compose(self, element: bytes, painting: bytes, *, placement: Placement | None = None) -> Composed:
+        """Place a cut-out element, a picture with alpha, over a painting."""
+        request = _requests.compose_request(element, painting, placement)
+        return _requests.composed(await self._preprocess(lambda stub: stub.Compose, request))
+
+    async def dilate_mask(self, mask: bytes, *, dilation: MaskDilation | None = None) -> Dilated:
+        """Grow a mask by the paper's rule."""
+        request = _requests.dilate_mask_request(mask, dilation)
+        return _requests.dilated(await self._preprocess(lambda stub: stub.DilateMask, request))
+
+    async def prepare(
+        self,
+        photo: bytes,
+        painting: bytes,
+        *,
+        method: BackgroundRemovalMethod = BackgroundRemovalMethod.AUTO,
+        placement: Placement | None = None,
+        dilation: MaskDilation | None = None,
+    ) -> Prepared:
+        """Remove the background, compose and dilate the mask in one call."""
+        request = _requests.prepare_request(photo, painting, method=method, placement=placement, dilation=dilation)
+        return _requests.prepared(await self._preprocess(lambda stub: stub.Prepare, request))
+
+    def run_pass1(
+        self,
+        composite: bytes,
+        painting: bytes,
+        mask: bytes,
+        *,
+        dilated_mask: bytes | None = None,
+        parameters: HarmonizeParameters | None = None,
+        stream: StreamOptions | None = None,
+    ) -> AsyncEventStream:
+        """Run the coarse harmonization alone. Without a dilated mask the server derives it."""
+        request = _requests.harmonizing_request(
+            harmonize_service_pb2.RunPass1Request,
+            composite=composite,
+            painting=painting,
+            mask=mask,
+            dilated_mask=dilated_mask,
+            parameters=parameters,
+            stream=stream,
+        )
+        return self._harmonize(lambda stub: stub.RunPass1, request)
+
+    def run_pass2(
+        self,
+        composite: bytes,
+        painting: bytes,
+        mask: bytes,
+        pass1_result: bytes,
+        *,
+        dilated_mask: bytes | None = None,
+        parameters: HarmonizeParameters | None = None,
+        stream: StreamOptions | None = None,
+    ) -> AsyncEventStream:
+        """Run the refinement alone, from the first pass's lossless result; without post-processing."""
+        request = _requests.harmonizing_request(
+            harmonize_service_pb2.RunPass2Request,
+            composite=composite,
+            painting=painting,
+            mask=mask,
+            pass1_result=pass1_result,
+            dilated_mask=dilated_mask,
+            parameters=parameters,
+            stream=stream,
+        )
+        return self._harmonize(lambda stub: stub.RunPass2, request)
+
+    def harmonize(
+        self,
+        composite: bytes,
+        painting: bytes,
+        mask: bytes,
+        *,
+        dilated_mask: bytes | None = None,
+        parameters: HarmonizeParameters | None = None,
+        stream: StreamOptions | None = None,
+    ) -> AsyncEventStream:
+        """Run both passes and the post-processing. Without a dilated mask the server derives it."""
+        request = _requests.harmonizing_request(
+            harmonize_service_pb2.HarmonizeRequest,
+            composite=composite,
+            painting=painting,
+            mask=mask,
+            dilated_mask=dilated_mask,
+            parameters=parameters,
+            stream=stream,
+        )
+        return self._harmonize(lambda stub: stub.Harmonize, request)
+
+    async def check_health(self, service: Service) -> HealthStatus:
+        """Ask the standard health service; SERVICE_UNKNOWN means that another service answers at the endpoint."""
+        context = self._context(service)
+        stub = health_pb2_grpc.HealthStub(self._channel(context))
+        request = health_pb2.HealthCheckRequest(service=FULL_SERVICE_NAMES[service])
+        try:
+            response = await self._answer(
+                stub.Check(request, timeout=context.timeout_s, metadata=context.metadata), context
+            )
+        except InvalidRequest as error:
+            if error.code is grpc.StatusCode.NOT_FOUND:
+                return "SERVICE_UNKNOWN"
+            raise
+        status: HealthStatus = health_pb2.HealthCheckResponse.ServingStatus.Name(response.status)
+        return status
+
+    async def close(self) -> None:
+        """Close the connections; running calls are cancelled."""
+        self._closed = True
+        for stream in list(self._streams):
+            stream.cancel()
+        for channel in self._channels.values():
+            await channel.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def _preprocess(
+        self,
+        method_of: Callable[
+            [preprocess_service_pb2_grpc.PreprocessServiceAsyncStub],
+            grpc.aio.UnaryUnaryMultiCallable[_Request, _Response],
+        ],
+        request: _Request,
+    ) -> _Response:
+        context = self._context("preprocess")
+        method = method_of(preprocess_service_pb2_grpc.PreprocessServiceStub(self._channel(context)))
+        return await self._answer(method(request, timeout=context.timeout_s, metadata=context.metadata), context)
+
+    async def _answer(self, call: Awaitable[_Response], context: CallContext) -> _Response:
+        try:
+            return await call
+        except grpc.RpcError as error:
+            raise context.error(error) from error
+        except asyncio.CancelledError:
+            # Closing the client cancels its calls, not the tasks that wait for them.
+            if self._closed and not _task_is_cancelled():
+                raise context.cancelled() from None
+            raise
+
+    def _harmonize(
+        self,
+        method_of: Callable[
+            [harmonize_service_pb2_grpc.HarmonizeServiceAsyncStub], grpc.aio.UnaryStreamMultiCallable[_Request, Any]
+        ],
+        request: _Request,
+    ) -> AsyncEventStream:
+        context = self._context("harmonize")
+        method = method_of(harmonize_service_pb2_grpc.HarmonizeServiceStub(self._channel(context)))
+        call = method(request, timeout=context.timeout_s, metadata=context.metadata)
+        stream = AsyncEventStream(call, EventReader(context))
+        self._streams.add(stream)
+        return stream
+
+    def _channel(self, context: CallContext) -> grpc.aio.Channel:
+        if context.service not in self._channels:
+            self._channels[context.service] = grpc.aio.insecure_channel(context.endpoint, options=CLIENT_OPTIONS)
+        return self._channels[context.service]

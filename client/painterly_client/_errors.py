@@ -1,0 +1,144 @@
+"""Every error that the client raises.
+
+    PainterlyError
+    ├── InvalidRequest       the request is at fault: a field, an image, an endpoint
+    ├── PreconditionFailed   the server or the client is not set up for the call: weights, device, rights, closed client
+    ├── ServerBusy           the queue is full or the device is out of memory
+    ├── ServerUnavailable    the server cannot be reached, stops, or went away
+    ├── DeadlineExceeded     the call took longer than the client's ``timeout_s``
+    ├── Cancelled            the call was cancelled
+    └── ServerError          anything else: a bug or a failed stage on the server, or a limit of the transport
+
+A status becomes an exception in one place, :func:`error_of`. Errors found before anything was sent are of the same
+tree, with the code and the reason that the server would have given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import grpc
+
+from painterly.errors import ErrorDetails
+
+
+class PainterlyError(Exception):
+    """A failed call. Its text is for people; programs read the attributes."""
+
+    def __init__(self, details: ErrorDetails) -> None:
+        super().__init__(details)
+        self._details = details
+
+    def __str__(self) -> str:
+        """The message alone."""
+        return self.message
+
+    @property
+    def code(self) -> grpc.StatusCode:
+        """The status code."""
+        return self._details.code
+
+    @property
+    def reason(self) -> str:
+        """The ``ErrorReason`` without its prefix, for example ``MASK_EMPTY``; empty if it is not Painterly's status."""
+        return self._details.reason
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """The values that the message mentions, by the keys that the contract states for the reason."""
+        return self._details.metadata
+
+    @property
+    def message(self) -> str:
+        """What happened and the way out, in words."""
+        return self._details.message
+
+    @property
+    def field(self) -> str:
+        """The path of the field at fault, for example ``parameters.pass1.iteration_count``; empty if there is none."""
+        return self._details.metadata.get("field", "")
+
+    @property
+    def violations(self) -> Sequence[tuple[str, str]]:
+        """Every field at fault with its description."""
+        return self._details.violations
+
+    @property
+    def retry_after_s(self) -> float | None:
+        """After how long trying again makes sense, in seconds; None when waiting does not help."""
+        return self._details.retry_after_s
+
+    @property
+    def request_id(self) -> str:
+        """The id under which the server logged the call; empty if the call was never sent."""
+        return self._details.metadata.get("request_id", "")
+
+
+class InvalidRequest(PainterlyError):
+    """The request is at fault; ``field`` says where."""
+
+
+class PreconditionFailed(PainterlyError):
+    """The server or the client is not set up for the call."""
+
+
+class ServerBusy(PainterlyError):
+    """The queue is full or the device is out of memory; trying again helps only if ``retry_after_s`` is given."""
+
+
+class ServerUnavailable(PainterlyError):
+    """The server cannot be reached, stops, or went away in the middle of the call."""
+
+
+class DeadlineExceeded(PainterlyError):
+    """The call took longer than the client's ``timeout_s``."""
+
+
+class Cancelled(PainterlyError):
+    """The call was cancelled, here or on the server."""
+
+
+class ServerError(PainterlyError):
+    """The server failed; its log has the details under ``request_id``."""
+
+
+_ERROR_OF_CODE: Mapping[grpc.StatusCode, type[PainterlyError]] = {
+    grpc.StatusCode.OK: ServerError,
+    grpc.StatusCode.CANCELLED: Cancelled,
+    grpc.StatusCode.UNKNOWN: ServerError,
+    grpc.StatusCode.INVALID_ARGUMENT: InvalidRequest,
+    grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
+    grpc.StatusCode.NOT_FOUND: InvalidRequest,
+    grpc.StatusCode.ALREADY_EXISTS: InvalidRequest,
+    grpc.StatusCode.PERMISSION_DENIED: PreconditionFailed,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: ServerBusy,
+    grpc.StatusCode.FAILED_PRECONDITION: PreconditionFailed,
+    grpc.StatusCode.ABORTED: ServerError,
+    grpc.StatusCode.OUT_OF_RANGE: InvalidRequest,
+    grpc.StatusCode.UNIMPLEMENTED: ServerError,
+    grpc.StatusCode.INTERNAL: ServerError,
+    grpc.StatusCode.UNAVAILABLE: ServerUnavailable,
+    grpc.StatusCode.DATA_LOSS: ServerError,
+    grpc.StatusCode.UNAUTHENTICATED: PreconditionFailed,
+}
+
+
+def error_of(details: ErrorDetails) -> PainterlyError:
+    """The exception for a status."""
+    if details.code is grpc.StatusCode.RESOURCE_EXHAUSTED and not details.reason:
+        # Not one of ours: the transport's own size limit, which looks like a busy server but never passes.
+        return ServerError(details)
+    return _ERROR_OF_CODE[details.code](details)
+
+
+def invalid(reason: str, message: str, *, field: str, **metadata: str) -> InvalidRequest:
+    """The error for a request that need not be sent to know that it is at fault."""
+    return InvalidRequest(
+        ErrorDetails(
+            code=grpc.StatusCode.INVALID_ARGUMENT,
+            message=message,
+            reason=reason,
+            metadata={"field": field, **metadata},
+            violations=((field, message),),
+        )
+    )

@@ -1,0 +1,70 @@
+"""What a stream of harmonizing yields: ``Queued* (Progress | Frame)* Result``, exactly one ``Result``, last."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from painterly_client._types import HarmonizeParameters, ImageFormat, Stage
+
+
+@dataclass(frozen=True, kw_only=True)
+class Queued:
+    """The job waits. ``position`` is the number of jobs before this one; 0 means it starts next."""
+
+    position: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far a stage is.
+
+    ``iteration`` counts finished steps, from 0 (targets are being computed) to ``iteration_count``. ``losses`` holds
+    the terms that the stage has, each before its weight, under ``content``, ``style``, ``histogram`` and
+    ``total_variation``; it is empty at iteration 0. ``elapsed_s`` runs from when the job left the queue.
+    """
+
+    stage: Stage
+    iteration: int
+    iteration_count: int
+    losses: Mapping[str, float]
+    elapsed_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frame:
+    """The picture after ``iteration`` steps: a preview, or with ``is_stage_result`` the stage's result as PNG."""
+
+    stage: Stage
+    iteration: int
+    image: bytes = field(repr=False)
+    format: ImageFormat
+    is_stage_result: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """The finished picture, of the painting's size, and how it came about.
+
+    ``parameters_used`` has every field set, so that the run can be repeated. ``pass2_weights`` are the weights that
+    the stylization level and the painting's noise led to, under the names of the losses; empty where the second pass
+    did not run. ``changed_pixel_count`` pixels differ from the painting, ``blend_pixel_count`` lie in the blend's
+    support. ``weights_checksum`` is ``sha256:`` and 64 hex digits. ``stage_times_s`` is in the order of the stages.
+    """
+
+    image: bytes = field(repr=False)
+    format: ImageFormat
+    width_px: int
+    height_px: int
+    parameters_used: HarmonizeParameters
+    painting_noise: float
+    pass2_weights: Mapping[str, float]
+    changed_pixel_count: int
+    blend_pixel_count: int
+    device: str
+    weights_checksum: str
+    stage_times_s: Mapping[Stage, float]
+
+
+Event: TypeAlias = Queued | Progress | Frame | Result

@@ -1,0 +1,162 @@
+"""Every call's request from its arguments, and every unary call's result from its response. No I/O.
+
+Building raises InvalidRequest, with the field at fault, for what need not be sent to know that it is wrong.
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from google.protobuf.message import Message
+
+from painterly.limits import MAX_MESSAGE_BYTES
+from painterly.v1 import harmonize_service_pb2 as harmonize_pb
+from painterly.v1 import image_pb2
+from painterly.v1 import preprocess_service_pb2 as preprocess_pb
+from painterly_client._conversion import enum_member, enum_number, image_message, parameters_message, parameters_of
+from painterly_client._errors import invalid
+from painterly_client._types import (
+    BackgroundRemovalMethod,
+    BackgroundRemoved,
+    Composed,
+    Dilated,
+    HarmonizeParameters,
+    MaskDilation,
+    Placement,
+    Prepared,
+    StreamOptions,
+)
+
+_Request = TypeVar("_Request", bound=Message)
+_HarmonizingRequest = TypeVar(
+    "_HarmonizingRequest", harmonize_pb.RunPass1Request, harmonize_pb.RunPass2Request, harmonize_pb.HarmonizeRequest
+)
+
+
+def remove_background_request(photo: bytes, method: BackgroundRemovalMethod) -> preprocess_pb.RemoveBackgroundRequest:
+    """Build the request of RemoveBackground."""
+    request = preprocess_pb.RemoveBackgroundRequest(
+        photo=image_message(photo, "photo"), background_removal=_background_removal(method)
+    )
+    return _sendable(request)
+
+
+def background_removed(response: preprocess_pb.RemoveBackgroundResponse) -> BackgroundRemoved:
+    """Read the response of RemoveBackground."""
+    return BackgroundRemoved(
+        element=response.element.data,
+        method_used=_method_used(response.method_used),
+        method_reason=response.method_reason,
+    )
+
+
+def compose_request(element: bytes, painting: bytes, placement: Placement | None) -> preprocess_pb.ComposeRequest:
+    """Build the request of Compose."""
+    request = preprocess_pb.ComposeRequest(
+        element=image_message(element, "element"),
+        painting=image_message(painting, "painting"),
+        placement=parameters_message(placement, preprocess_pb.Placement, "placement"),
+    )
+    return _sendable(request)
+
+
+def composed(response: preprocess_pb.ComposeResponse) -> Composed:
+    """Read the response of Compose."""
+    return Composed(
+        composite=response.composite.data,
+        mask=response.mask.data,
+        placement_used=parameters_of(response.placement_used, Placement),
+    )
+
+
+def dilate_mask_request(mask: bytes, dilation: MaskDilation | None) -> preprocess_pb.DilateMaskRequest:
+    """Build the request of DilateMask."""
+    request = preprocess_pb.DilateMaskRequest(
+        mask=image_message(mask, "mask"),
+        dilation=parameters_message(dilation, preprocess_pb.MaskDilation, "dilation"),
+    )
+    return _sendable(request)
+
+
+def dilated(response: preprocess_pb.DilateMaskResponse) -> Dilated:
+    """Read the response of DilateMask."""
+    return Dilated(
+        dilated_mask=response.dilated_mask.data,
+        dilation_used=parameters_of(response.dilation_used, MaskDilation),
+    )
+
+
+def prepare_request(
+    photo: bytes,
+    painting: bytes,
+    *,
+    method: BackgroundRemovalMethod,
+    placement: Placement | None,
+    dilation: MaskDilation | None,
+) -> preprocess_pb.PrepareRequest:
+    """Build the request of Prepare."""
+    request = preprocess_pb.PrepareRequest(
+        photo=image_message(photo, "photo"),
+        painting=image_message(painting, "painting"),
+        background_removal=_background_removal(method),
+        placement=parameters_message(placement, preprocess_pb.Placement, "placement"),
+        dilation=parameters_message(dilation, preprocess_pb.MaskDilation, "dilation"),
+    )
+    return _sendable(request)
+
+
+def prepared(response: preprocess_pb.PrepareResponse) -> Prepared:
+    """Read the response of Prepare."""
+    return Prepared(
+        composite=response.composite.data,
+        mask=response.mask.data,
+        dilated_mask=response.dilated_mask.data,
+        element=response.element.data,
+        method_used=_method_used(response.method_used),
+        method_reason=response.method_reason,
+        placement_used=parameters_of(response.placement_used, Placement),
+        dilation_used=parameters_of(response.dilation_used, MaskDilation),
+    )
+
+
+def harmonizing_request(
+    kind: type[_HarmonizingRequest],
+    *,
+    parameters: HarmonizeParameters | None,
+    stream: StreamOptions | None,
+    **images: bytes | None,
+) -> _HarmonizingRequest:
+    """Build the request of a streaming call; ``images`` are under their field names, None left unset."""
+    request = kind(
+        parameters=parameters_message(parameters, harmonize_pb.HarmonizeParameters, "parameters"),
+        stream=parameters_message(stream, harmonize_pb.StreamOptions, "stream"),
+        **{name: image_message(data, name) for name, data in images.items() if data is not None},
+    )
+    return _sendable(request)
+
+
+def _sendable(request: _Request) -> _Request:
+    """Refuse a request that the transport would refuse with less to say. Raises: InvalidRequest."""
+    size = request.ByteSize()
+    if size <= MAX_MESSAGE_BYTES:
+        return request
+    images = {
+        field.name: len(value.data) for field, value in request.ListFields() if isinstance(value, image_pb2.Image)
+    }
+    largest = max(images, key=lambda name: images[name])
+    text = (
+        f"{largest}: the images of one call may not exceed {MAX_MESSAGE_BYTES} bytes together, not {size}; "
+        f"the largest has {images[largest]}; send smaller images"
+    )
+    raise invalid("IMAGE_SIZE_OUT_OF_RANGE", text, field=largest, value=str(size))
+
+
+def _background_removal(method: BackgroundRemovalMethod) -> preprocess_pb.BackgroundRemoval:
+    number = enum_number(method, preprocess_pb.BackgroundRemovalMethod.DESCRIPTOR, "background_removal.method")
+    message = preprocess_pb.BackgroundRemoval()
+    message.method = preprocess_pb.BackgroundRemovalMethod.ValueType(number)
+    return message
+
+
+def _method_used(number: int) -> BackgroundRemovalMethod:
+    return enum_member(number, preprocess_pb.BackgroundRemovalMethod.DESCRIPTOR, BackgroundRemovalMethod)

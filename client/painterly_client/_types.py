@@ -1,0 +1,213 @@
+"""What goes into a call and what a unary call returns: enums, parameters, results.
+
+Fields mirror the contract (``painterly/v1/*.proto``), which states every range and default. None means unset: the
+server takes its default. Durations are seconds, as their names say. Images are the bytes of an image file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+
+class BackgroundRemovalMethod(str, Enum):
+    """How the foreground of a photo is found."""
+
+    AUTO = "auto"
+    ALPHA = "alpha"
+    U2NET = "u2net"
+    GRABCUT = "grabcut"
+
+
+class ImageFormat(str, Enum):
+    """The encoding of an image's bytes."""
+
+    PNG = "png"
+    JPEG = "jpeg"
+    WEBP = "webp"
+    TIFF = "tiff"
+    BMP = "bmp"
+
+
+class Network(str, Enum):
+    """The feature network."""
+
+    VGG16 = "vgg16"
+    VGG19 = "vgg19"
+
+
+class Preset(str, Enum):
+    """A set of defaults for size and iteration counts; explicit parameters win over it."""
+
+    DRAFT = "draft"
+    STANDARD = "standard"
+    FULL = "full"
+
+
+class RefinementGuide(str, Enum):
+    """What decides whether neighboring correspondences agree."""
+
+    RGB = "rgb"
+    FEATURES = "features"
+
+
+class Stage(str, Enum):
+    """A part of the work of harmonizing."""
+
+    PASS1 = "pass1"
+    PASS2 = "pass2"
+    POSTPROCESSING = "postprocessing"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placement:
+    """Where an element goes. Fractions refer to the painting.
+
+    ``center_x_fraction`` and ``center_y_fraction`` are the element's center from the left and from the top (-1 to 2),
+    ``height_fraction`` its height before rotation (0.01 to 4), ``rotation_degrees`` its turn counterclockwise (-360 to
+    360). ``flip_horizontal`` mirrors it before it is turned.
+    """
+
+    center_x_fraction: float | None = None
+    center_y_fraction: float | None = None
+    height_fraction: float | None = None
+    rotation_degrees: float | None = None
+    flip_horizontal: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskDilation:
+    """How a mask is grown: by a Gaussian of ``kernel_size_px`` (odd, 1 to 1023), united with the mask itself."""
+
+    kernel_size_px: int | None = None
+    omit_mask_union: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pass1Parameters:
+    """The coarse harmonization.
+
+    1 to 10,000 iterations, weights 0 to 1e6, learning rate 1e-6 to 10, history 1 to 1000.
+    """
+
+    iteration_count: int | None = None
+    content_weight: float | None = None
+    style_weight: float | None = None
+    total_variation_weight: float | None = None
+    learning_rate: float | None = None
+    history_size: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pass2Parameters:
+    """The refinement. The scales (0 to 1e3) multiply the weights that the stylization level leads to.
+
+    1 to 10,000 iterations, content weight 0 to 1e6, learning rate 1e-6 to 10, history 1 to 1000, ring 0 to 8 cells.
+    """
+
+    iteration_count: int | None = None
+    content_weight: float | None = None
+    style_weight_scale: float | None = None
+    histogram_weight_scale: float | None = None
+    total_variation_weight_scale: float | None = None
+    learning_rate: float | None = None
+    history_size: int | None = None
+    refinement_guide: RefinementGuide | None = None
+    ring_radius_cells: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PostprocessParameters:
+    """What the last stage leaves out."""
+
+    skip_chrominance_denoising: bool = False
+    skip_patch_synthesis: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParityParameters:
+    """Each switch chooses the paper authors' behavior where ours differs; the contract describes every one."""
+
+    input_scale_256: bool = False
+    wide_blend_kernel: bool = False
+    joint_validity_matching: bool = False
+    binned_histogram: bool = False
+    asymmetric_refinement_bounds: bool = False
+    partial_total_variation: bool = False
+    derived_mask_without_union: bool = False
+    quantize_pass1_result: bool = False
+    truncate_on_export: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class HarmonizeParameters:
+    """The whole computation.
+
+    ``stylization_level`` is the strength of the painting's style (1 realistic, 5 impressionist, 10 expressionist),
+    ``working_long_side_px`` the long side at which the passes run (64 to 2048), ``seed`` 0 to 2^31-1.
+    """
+
+    preset: Preset | None = None
+    network: Network | None = None
+    stylization_level: float | None = None
+    working_long_side_px: int | None = None
+    seed: int | None = None
+    pass1: Pass1Parameters | None = None
+    pass2: Pass2Parameters | None = None
+    postprocess: PostprocessParameters | None = None
+    parity: ParityParameters | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamOptions:
+    """What a stream carries. The intervals, 0 to 3600 s, are the least time between two events of a stage.
+
+    ``frame_long_side_px`` bounds the frames (16 to 4096); ``omit_frames`` leaves out all but the stages' results.
+    """
+
+    progress_interval_s: float | None = None
+    frame_interval_s: float | None = None
+    frame_long_side_px: int | None = None
+    frame_format: ImageFormat | None = None
+    omit_frames: bool = False
+    result_format: ImageFormat | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackgroundRemoved:
+    """``element`` is an RGBA PNG of the photo's size. ``method_used`` is never AUTO; ``method_reason`` says why it."""
+
+    element: bytes = field(repr=False)
+    method_used: BackgroundRemovalMethod
+    method_reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Composed:
+    """``composite`` is the painting with the element over it, ``mask`` the element's tight mask, both PNG."""
+
+    composite: bytes = field(repr=False)
+    mask: bytes = field(repr=False)
+    placement_used: Placement
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dilated:
+    """``dilated_mask`` is a gray PNG of the mask's size with the values 0 and 255."""
+
+    dilated_mask: bytes = field(repr=False)
+    dilation_used: MaskDilation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """All that harmonizing needs: ``composite``, ``mask`` and ``dilated_mask``, of the painting's size; all PNG."""
+
+    composite: bytes = field(repr=False)
+    mask: bytes = field(repr=False)
+    dilated_mask: bytes = field(repr=False)
+    element: bytes = field(repr=False)
+    method_used: BackgroundRemovalMethod
+    method_reason: str
+    placement_used: Placement
+    dilation_used: MaskDilation

@@ -1,0 +1,178 @@
+"""One stream of the harmonize service from its first event to the files on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from painterly_client import EventStream, Frame, ImageFormat, Progress, Queued, Result, StreamOptions
+from painterly_client.cli import report
+from painterly_client.cli.exits import CommandFailed
+from painterly_client.cli.files import (
+    RESULT_FORMATS,
+    check_outputs,
+    make_folder,
+    media_type_and_suffix,
+    write_result,
+    write_whole,
+)
+from painterly_client.cli.parameters import to_json
+from painterly_client.cli.progress import make_display
+from painterly_client.cli.recording import FrameFolder, History, Keeper
+from painterly_client.cli.session import Session
+
+
+@dataclass(frozen=True, kw_only=True)
+class Destination:
+    """Where a run's files go. ``report`` and ``frames`` are None when they were not asked for."""
+
+    out: Path
+    keep: Path
+    report: Path | None
+    frames: Path | None
+
+    @property
+    def result_format(self) -> ImageFormat:
+        """The format that the result's suffix names."""
+        return ImageFormat[RESULT_FORMATS[self.out.suffix.lower()]]
+
+
+def destination_from(
+    out: Path, options: dict[str, Any], inputs: dict[str, Path], kept_names: Sequence[str]
+) -> Destination:
+    """Settle where the files go, before any work. Raises: click.UsageError when an input would be overwritten."""
+    keep = options["keep"] or out.with_name(f"{out.stem}-work")
+    outputs = {"-o": out, **({"--report": options["report"]} if options["report"] else {})}
+    check_outputs(outputs | {f"the kept {name}": keep / name for name in kept_names}, inputs)
+    if options["frames"]:
+        make_folder("--frames", options["frames"])
+    if options["report"]:
+        report.check_result_name(out)
+    return Destination(out=out, keep=keep, report=options["report"], frames=options["frames"])
+
+
+def stream_options_from(destination: Destination, options: dict[str, Any]) -> StreamOptions:
+    """What the stream is to carry."""
+    return StreamOptions(frame_interval_s=options["frame_interval"], result_format=destination.result_format)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished:
+    """A stream that came to its result."""
+
+    result: Result
+    history: History
+    frame_count: int
+
+
+def follow(
+    open_stream: Callable[[], EventStream],
+    destination: Destination,
+    session: Session,
+    on_stage_result: Callable[[Frame], None],
+) -> Finished:
+    """Read a stream to its end, showing progress and writing frames; on any failure the latest frame is kept."""
+    history = History()
+    folder = FrameFolder(destination.frames) if destination.frames else None
+    try:
+        with make_display(quiet=session.quiet) as display, open_stream() as stream:
+            for event in stream:
+                if isinstance(event, Result):
+                    return Finished(result=event, history=history, frame_count=folder.count if folder else 0)
+                if isinstance(event, Queued):
+                    display.queued(event)
+                elif isinstance(event, Progress):
+                    display.progress(event)
+                    history.add_progress(event)
+                else:
+                    history.add_frame(event)
+                    if folder:
+                        folder.add(event)
+                    if event.is_stage_result:
+                        on_stage_result(event)
+    except BaseException:
+        _keep_latest_frame(history, Keeper(destination.keep, session))
+        raise
+    finally:
+        if folder:
+            folder.write_index()
+    raise CommandFailed("the harmonize service ended the stream without a result")
+
+
+def _keep_latest_frame(history: History, keeper: Keeper) -> None:
+    frame = history.latest_frame
+    # A stage's result is on disk already.
+    if frame and not frame.is_stage_result:
+        keeper.keep(f"latest-frame{media_type_and_suffix(frame.image)[1]}", frame.image)
+
+
+def finish(
+    finished: Finished,
+    destination: Destination,
+    session: Session,
+    pictures: list[tuple[str, bytes]],
+    extra: dict[str, Any],
+) -> None:
+    """Write the result and the report, say where everything is, and answer as JSON when that was asked for.
+
+    ``pictures`` are what the report shows as inputs, ``extra`` are more keys of the JSON object.
+    """
+    result = finished.result
+    write_result(destination.out, result.image)
+    session.kept["result"] = destination.out
+    if destination.report:
+        run = report.Run(
+            title=destination.out.name,
+            pictures=pictures,
+            before=dict(pictures)["composite"],
+            result=result,
+            history=finished.history,
+            extra=extra,
+        )
+        write_whole(destination.report, report.render(run).encode())
+    _say_where(finished, destination, session)
+    kept = {name: path for name, path in session.kept.items() if name != "result"}
+    session.answer({**_result_json(finished, destination), **extra, "kept": kept})
+
+
+def _say_where(finished: Finished, destination: Destination, session: Session) -> None:
+    result = finished.result
+    if destination.out.suffix.lower() in (".jpg", ".jpeg"):
+        session.say("note: JPEG is lossy; .png .tif .bmp .webp keep the painting's own pixels exactly")
+    if destination.out.suffix.lower() == ".webp":
+        session.say("note: .webp results are written lossless and keep the painting's own pixels exactly")
+    seconds = sum(result.stage_times_s.values())
+    size = f"{result.width_px} x {result.height_px}"
+    session.say(
+        f"result: {destination.out} ({size}, {result.changed_pixel_count} pixels repainted, "
+        f"{seconds:.1f} s on {result.device})"
+    )
+    if destination.frames:
+        session.say(f"frames: {destination.frames} ({finished.frame_count} and index.json)")
+    kept = [str(path) for name, path in session.kept.items() if name != "result"]
+    if kept:
+        session.say(f"kept: {', '.join(kept)}")
+    if destination.report:
+        session.say(f"report: {destination.report}")
+
+
+def _result_json(finished: Finished, destination: Destination) -> dict[str, Any]:
+    result = finished.result
+    return {
+        "result": destination.out,
+        "width_px": result.width_px,
+        "height_px": result.height_px,
+        "changed_pixel_count": result.changed_pixel_count,
+        "blend_pixel_count": result.blend_pixel_count,
+        "parameters_used": to_json(result.parameters_used),
+        "pass2_weights": dict(result.pass2_weights),
+        "painting_noise": result.painting_noise,
+        "device": result.device,
+        "weights_checksum": result.weights_checksum,
+        "stage_times_s": {stage.value: seconds for stage, seconds in result.stage_times_s.items()},
+        "frames": destination.frames,
+        "frame_count": finished.frame_count,
+        "report": destination.report,
+    }

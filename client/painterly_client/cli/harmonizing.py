@@ -1,0 +1,247 @@
+"""The commands that repaint: ``harmonize``, ``pass1`` and ``pass2``."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from painterly_client import Frame, Stage
+from painterly_client.cli import options as opt
+from painterly_client.cli.connecting import Services
+from painterly_client.cli.files import read_input
+from painterly_client.cli.following import destination_from, finish, follow, stream_options_from
+from painterly_client.cli.parameters import to_json
+from painterly_client.cli.recording import Keeper
+from painterly_client.cli.session import Session
+
+_PREPARED_NAMES = ("composite.png", "mask.png", "dilated_mask.png", "element.png")
+_STAGE_NAMES = ("pass1.png", "pass2.png")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """The files that the harmonize service works from. ``dilated_mask`` None: the server derives it."""
+
+    painting: Path
+    composite: Path
+    mask: Path
+    dilated_mask: Path | None
+
+    def arguments(self) -> list[str]:
+        """These files as arguments of a command."""
+        dilated = ["--dilated-mask", str(self.dilated_mask)] if self.dilated_mask else []
+        return ["--composite", str(self.composite), "--mask", str(self.mask), *dilated, str(self.painting)]
+
+    def inputs(self) -> dict[str, Path]:
+        """These files by the name of the option."""
+        dilated = {"--dilated-mask": self.dilated_mask} if self.dilated_mask else {}
+        return {"PAINTING": self.painting, "--composite": self.composite, "--mask": self.mask, **dilated}
+
+    def read(self) -> dict[str, bytes]:
+        """The files' bytes, as keyword arguments of the client's calls."""
+        files = {"painting": self.painting, "composite": self.composite, "mask": self.mask}
+        if self.dilated_mask:
+            files["dilated_mask"] = self.dilated_mask
+        return {name: read_input(name, path) for name, path in files.items()}
+
+
+def _prepared_options(*, required: bool) -> Callable[[Any], Any]:
+    return opt.add(
+        click.option("--composite", type=opt.INPUT_FILE, required=required, help="The thing pasted over the painting."),
+        click.option("--mask", type=opt.INPUT_FILE, required=required, help="White where the thing is."),
+        click.option("--dilated-mask", type=opt.INPUT_FILE, help="The mask, grown. [default: derived from the mask]"),
+    )
+
+
+@click.command(short_help="Put the thing in a photo into a painting.")
+@click.argument("pictures", nargs=-1, required=True, metavar="[PHOTO] PAINTING", type=opt.INPUT_FILE)
+@opt.result_option
+@opt.placement_options
+@opt.method_option
+@_prepared_options(required=False)
+@opt.parameter_options(1, 2)
+@opt.stream_options
+@opt.endpoint_option("preprocess")
+@opt.endpoint_option("harmonize")
+@opt.output_options
+@click.pass_context
+def harmonize(ctx: click.Context, /, pictures: tuple[Path, ...], out: Path, **options: Any) -> None:
+    """Put the thing in PHOTO into PAINTING, in the painter's hand.
+
+    With --composite and --mask, start from prepared files instead of a photo.
+
+    \b
+    Examples:
+      painterly harmonize boat.jpg seascape.jpg -o result.png --at 0.3,0.6 --height 0.4 --preset draft
+      painterly harmonize boat.jpg seascape.jpg -o result.png --frames frames --report report.html
+      painterly harmonize --composite c.png --mask m.png seascape.jpg -o result.png --level 8
+    """
+    session = ctx.ensure_object(Session)
+    photo, painting = _photo_and_painting(ctx, pictures, options)
+    if photo is None:
+        prepared = _given(painting, options)
+        inputs, kept_names, needed = prepared.inputs(), [*_STAGE_NAMES], ["harmonize"]
+    else:
+        inputs, kept_names = {"PHOTO": photo, "PAINTING": painting}, [*_PREPARED_NAMES, *_STAGE_NAMES]
+        needed = ["preprocess", "harmonize"]
+    destination = destination_from(out, options, inputs, kept_names)
+    parameters, stream = opt.parameters_from(options), stream_options_from(destination, options)
+    keeper = Keeper(destination.keep, session)
+    report_pictures: list[tuple[str, bytes]] = []
+    extra: dict[str, Any] = {}
+    with Services(needed, {name: options[f"{name}_endpoint"] for name in needed}, session) as services:
+        if photo is not None:
+            prepared, element, extra = _prepare(services, photo, painting, options, keeper)
+            report_pictures = [("photo", read_input("PHOTO", photo)), ("element", element)]
+            session.go_on = [_way_on(ctx, prepared, out)]
+        files = prepared.read()
+        client = services.client("harmonize")
+        finished = follow(
+            lambda: client.harmonize(**files, parameters=parameters, stream=stream),
+            destination,
+            session,
+            _stage_keeper(ctx, prepared, out, keeper, session),
+        )
+    finish(finished, destination, session, [*report_pictures, *files.items()], extra)
+
+
+def _given(painting: Path, options: dict[str, Any]) -> Prepared:
+    return Prepared(
+        painting=painting, composite=options["composite"], mask=options["mask"], dilated_mask=options["dilated_mask"]
+    )
+
+
+def _stage_keeper(
+    ctx: click.Context, prepared: Prepared, out: Path, keeper: Keeper, session: Session
+) -> Callable[[Frame], None]:
+    def keep(frame: Frame) -> None:
+        path = keeper.keep(f"{frame.stage.value}.png", frame.image)
+        if frame.stage is Stage.PASS1:
+            second = _command(ctx, pass2, prepared, out, "--pass1", str(path))
+            purpose = "or with the second pass alone, without post-processing"
+            session.go_on = [_way_on(ctx, prepared, out), (purpose, second)]
+
+    return keep
+
+
+def _way_on(ctx: click.Context, prepared: Prepared, out: Path) -> tuple[str, str]:
+    return "go on with", _command(ctx, harmonize, prepared, out)
+
+
+def _photo_and_painting(
+    ctx: click.Context, pictures: tuple[Path, ...], options: dict[str, Any]
+) -> tuple[Path | None, Path]:
+    from_files = [name for name in ("composite", "mask", "dilated_mask") if options[name]]
+    if not from_files:
+        if len(pictures) != 2:
+            raise click.UsageError(f"PHOTO and PAINTING are needed, got {len(pictures)} pictures", ctx)
+        return pictures
+    missing = [f"--{name}" for name in ("composite", "mask") if not options[name]]
+    if missing:
+        raise click.UsageError(f"prepared files need {' and '.join(missing)} too", ctx)
+    if len(pictures) != 1:
+        raise click.UsageError("with --composite and --mask, give PAINTING alone, without PHOTO", ctx)
+    useless = [f"--{name}" for name in ("method", *opt.PLACEMENT_NAMES) if options[name] is not None]
+    if useless:
+        raise click.UsageError(f"{', '.join(useless)}: the thing in --composite has its place already", ctx)
+    return None, pictures[0]
+
+
+def _prepare(
+    services: Services, photo: Path, painting: Path, options: dict[str, Any], keeper: Keeper
+) -> tuple[Prepared, bytes, dict[str, Any]]:
+    answer = services.client("preprocess").prepare(
+        read_input("PHOTO", photo),
+        read_input("PAINTING", painting),
+        method=opt.method_from(options["method"]),
+        placement=opt.placement_from(options),
+    )
+    prepared = Prepared(
+        painting=painting,
+        composite=keeper.keep("composite.png", answer.composite),
+        mask=keeper.keep("mask.png", answer.mask),
+        dilated_mask=keeper.keep("dilated_mask.png", answer.dilated_mask),
+    )
+    keeper.keep("element.png", answer.element)
+    extra = {
+        "method_used": to_json(answer.method_used),
+        "method_reason": answer.method_reason,
+        "placement_used": to_json(answer.placement_used),
+        "dilation_used": to_json(answer.dilation_used),
+    }
+    return prepared, answer.element, extra
+
+
+_REPLACED = ("out", "composite", "mask", "dilated_mask", "method", "pass1", *opt.PLACEMENT_NAMES)
+
+
+def _command(ctx: click.Context, command: click.Command, prepared: Prepared, out: Path, *more: str) -> str:
+    given = opt.given_arguments(ctx, command, without=_REPLACED)
+    arguments = ["painterly", str(command.name), *prepared.arguments(), *more, "-o", str(out), *given]
+    return shlex.join(arguments)
+
+
+def _run_pass(ctx: click.Context, painting: Path, out: Path, options: dict[str, Any]) -> None:
+    """Run one pass alone, from prepared files."""
+    session = ctx.ensure_object(Session)
+    prepared = _given(painting, options)
+    inputs = prepared.inputs()
+    files = prepared.read()
+    if "pass1" in options:
+        inputs["--pass1"] = options["pass1"]
+        files["pass1_result"] = read_input("--pass1", options["pass1"])
+    destination = destination_from(out, options, inputs, [])
+    parameters = opt.parameters_from(options)
+    stream = stream_options_from(destination, options)
+    with Services(("harmonize",), {"harmonize": options["harmonize_endpoint"]}, session) as services:
+        client = services.client("harmonize")
+        call = client.run_pass2 if "pass1" in options else client.run_pass1
+        # The stage's result is the call's own, which goes to OUT.
+        finished = follow(
+            lambda: call(**files, parameters=parameters, stream=stream), destination, session, lambda _: None
+        )
+    finish(finished, destination, session, list(files.items()), {})
+
+
+@click.command()
+@click.argument("painting", type=opt.INPUT_FILE)
+@opt.result_option
+@_prepared_options(required=True)
+@opt.parameter_options(1)
+@opt.stream_options
+@opt.endpoint_option("harmonize")
+@opt.output_options
+@click.pass_context
+def pass1(ctx: click.Context, /, painting: Path, out: Path, **options: Any) -> None:
+    """Run the first, coarse pass alone.
+
+    \b
+    Example:
+      painterly pass1 --composite c.png --mask m.png painting.jpg -o pass1.png --pass1-iterations 200
+    """
+    _run_pass(ctx, painting, out, options)
+
+
+@click.command()
+@click.argument("painting", type=opt.INPUT_FILE)
+@opt.result_option
+@_prepared_options(required=True)
+@click.option("--pass1", type=opt.INPUT_FILE, required=True, help="The first pass's result, lossless.")
+@opt.parameter_options(2)
+@opt.stream_options
+@opt.endpoint_option("harmonize")
+@opt.output_options
+@click.pass_context
+def pass2(ctx: click.Context, /, painting: Path, out: Path, **options: Any) -> None:
+    """Run the second, refining pass alone.
+
+    \b
+    Example:
+      painterly pass2 --composite c.png --mask m.png --pass1 pass1.png painting.jpg -o pass2.png
+    """
+    _run_pass(ctx, painting, out, options)

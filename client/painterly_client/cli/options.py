@@ -1,0 +1,219 @@
+"""Options that several commands share, and what they become."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from painterly_client import BackgroundRemovalMethod, HarmonizeParameters, Network, Placement, Preset
+from painterly_client.cli.files import check_result_name
+from painterly_client.cli.parameters import read_parameters, with_flags
+from painterly_client.cli.session import Session
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+INPUT_FILE = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
+OUTPUT_FILE = click.Path(dir_okay=False, path_type=Path)
+FOLDER = click.Path(file_okay=False, path_type=Path)
+
+PLACEMENT_NAMES = ("at", "height", "rotate", "flip")
+_ITERATIONS = click.IntRange(1, 10_000)
+
+
+def _read_point(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tuple[float, float] | None:
+    if value is None:
+        return None
+    try:
+        x, y = (float(part) for part in value.split(","))
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is not two numbers such as 0.5,0.7") from None
+    if not (-1 <= x <= 2 and -1 <= y <= 2):
+        raise click.BadParameter(f"{value!r} must be fractions of the painting's width and height, from -1 to 2")
+    return x, y
+
+
+def add(*decorators: Callable[[_F], _F]) -> Callable[[_F], _F]:
+    """Apply decorators so that ``--help`` lists their options in this order."""
+
+    def decorate(function: _F) -> _F:
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return decorate
+
+
+def _note_json(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
+    ctx.ensure_object(Session).json_wanted = value
+
+
+def _note_quiet(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
+    ctx.ensure_object(Session).quiet = value
+
+
+json_option = click.option(
+    "--json", is_flag=True, expose_value=False, callback=_note_json, help="Print one JSON object to standard output."
+)
+quiet_option = click.option(
+    "--quiet", is_flag=True, expose_value=False, callback=_note_quiet, help="Say nothing but errors."
+)
+output_options = add(json_option, quiet_option)
+
+result_option = click.option(
+    "-o",
+    "--output",
+    "out",
+    required=True,
+    type=OUTPUT_FILE,
+    callback=check_result_name,
+    metavar="OUT",
+    help="The result: .png .tif .bmp .webp keep the painting's pixels, .jpg is lossy.",
+)
+
+method_option = click.option(
+    "--method",
+    type=click.Choice(["auto", "alpha", "u2net", "grabcut"]),
+    help="How the thing is cut out of the photo. [default: auto]",
+)
+
+placement_options = add(
+    click.option(
+        "--at",
+        callback=_read_point,
+        metavar="X,Y",
+        help="Center, as fractions of the painting's sides. [default: 0.5,0.5]",
+    ),
+    click.option(
+        "--height",
+        type=click.FloatRange(0.01, 4),
+        metavar="F",
+        help="Height, as a fraction of the painting's. [default: 0.5]",
+    ),
+    click.option(
+        "--rotate", type=click.FloatRange(-360, 360), metavar="DEG", help="Turn counterclockwise. [default: 0]"
+    ),
+    click.option("--flip", is_flag=True, default=None, help="Mirror left to right."),
+)
+
+
+def endpoint_option(service: str) -> Callable[[_F], _F]:
+    """``--preprocess-endpoint`` or ``--harmonize-endpoint``."""
+    return click.option(
+        f"--{service}-endpoint",
+        envvar=f"PAINTERLY_{service.upper()}_ENDPOINT",
+        show_envvar=True,
+        metavar="HOST:PORT",
+        help=f"Use this {service} service. Without it one is started for this command.",
+    )
+
+
+def iterations_option(number: int) -> Callable[[_F], _F]:
+    """``--pass1-iterations`` or ``--pass2-iterations``."""
+    return click.option(
+        f"--pass{number}-iterations",
+        type=_ITERATIONS,
+        metavar="N",
+        help=f"Optimizer steps of pass {number}. [default: by preset]",
+    )
+
+
+def parameter_options(*passes: int) -> Callable[[_F], _F]:
+    """The options that become HarmonizeParameters, with iteration counts of the given passes."""
+    return add(
+        click.option(
+            "--preset",
+            type=click.Choice(["draft", "standard", "full"]),
+            help="Size and iteration counts: draft for a first look. [default: standard]",
+        ),
+        click.option(
+            "--level",
+            type=click.FloatRange(1, 10),
+            metavar="1..10",
+            help="Strength of the style: 1 realistic, 5 impressionist, 10 expressionist. [default: 5]",
+        ),
+        click.option("--network", type=click.Choice(["vgg16", "vgg19"]), help="The feature network. [default: vgg16]"),
+        click.option("--seed", type=click.IntRange(0, 2**31 - 1), metavar="N", help="Random seed. [default: 0]"),
+        click.option(
+            "--size",
+            type=click.IntRange(64, 2048),
+            metavar="PX",
+            help="Long side at which the passes run. [default: by preset]",
+        ),
+        *(iterations_option(number) for number in passes),
+        click.option(
+            "--parameters",
+            "parameters_file",
+            type=INPUT_FILE,
+            metavar="FILE.json",
+            help="Any other parameter, as in the parameters_used that --json prints. Flags win.",
+        ),
+    )
+
+
+stream_options = add(
+    click.option("--frames", type=FOLDER, metavar="DIR", help="Write every frame there, with an index.json."),
+    click.option(
+        "--frame-interval",
+        type=click.FloatRange(0, 3600),
+        metavar="SECONDS",
+        help="Least time between two frames; 0 for every iteration. [default: 1]",
+    ),
+    click.option("--report", type=OUTPUT_FILE, metavar="FILE.html", help="Write a page that shows the whole run."),
+    click.option(
+        "--keep", type=FOLDER, metavar="DIR", help="Where intermediate pictures go. [default: OUT's name + -work]"
+    ),
+)
+
+
+def method_from(name: str | None) -> BackgroundRemovalMethod:
+    """``--method`` as the client's enum."""
+    return BackgroundRemovalMethod[(name or "auto").upper()]
+
+
+def placement_from(options: dict[str, Any]) -> Placement:
+    """The placement options as the client's type."""
+    x, y = options["at"] or (None, None)
+    return Placement(
+        center_x_fraction=x,
+        center_y_fraction=y,
+        height_fraction=options["height"],
+        rotation_degrees=options["rotate"],
+        flip_horizontal=bool(options["flip"]),
+    )
+
+
+def parameters_from(options: dict[str, Any]) -> HarmonizeParameters:
+    """The parameter options as the client's type; what nobody said stays unset. Raises: click.UsageError."""
+    file = options["parameters_file"]
+    preset, network = options["preset"], options["network"]
+    flags = {
+        "preset": Preset[preset.upper()] if preset else None,
+        "network": Network[network.upper()] if network else None,
+        "stylization_level": options["level"],
+        "seed": options["seed"],
+        "working_long_side_px": options["size"],
+        "pass1.iteration_count": options.get("pass1_iterations"),
+        "pass2.iteration_count": options.get("pass2_iterations"),
+    }
+    return with_flags(read_parameters(file) if file else HarmonizeParameters(), flags)
+
+
+def given_arguments(ctx: click.Context, command: click.Command, without: Sequence[str] = ()) -> list[str]:
+    """The options that were given on the command line and that ``command`` has too, as arguments for it."""
+    arguments: list[str] = []
+    for param in command.params:
+        given = ctx.get_parameter_source(param.name or "") is click.core.ParameterSource.COMMANDLINE
+        if not isinstance(param, click.Option) or not given or param.name in without:
+            continue
+        flag, value = (
+            param.opts[-1] if param.opts[-1].startswith("--") else param.opts[0],
+            ctx.params.get(param.name or ""),
+        )
+        if param.is_flag:
+            arguments.append(flag)
+        else:
+            arguments += [flag, ",".join(map(str, value)) if isinstance(value, tuple) else str(value)]
+    return arguments

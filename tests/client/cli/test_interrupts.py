@@ -1,0 +1,88 @@
+"""Ctrl-C and killed servers, in processes of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Any
+
+from tests.client.cli.kit import PASS1, PREVIEW, WHOLE_RUN, lines_about, one_json, start, write_pictures
+from tests.client.kit import Harmonize, until
+
+# A real server in a process that can be killed: it streams pass 1 and then takes for ever.
+_SERVER = """
+import asyncio
+from pathlib import Path
+from tests.client.cli.kit import WHOLE_RUN
+from tests.client.kit import Harmonize, serving
+
+async def handler(request, context):
+    for response in WHOLE_RUN[:8]:
+        yield response
+    Path("streamed").touch()
+    await asyncio.sleep(60)
+
+with serving(Harmonize(handler)) as endpoint:
+    print(endpoint, flush=True)
+    input()
+"""
+
+
+def prepared() -> list[str]:
+    write_pictures(Path(), "c.png", "m.png", "painting.png")
+    return ["--composite", "c.png", "--mask", "m.png", "painting.png"]
+
+
+def test_ctrl_c_cancels_the_call_and_keeps_what_is_done(endpoint: str, harmonize: Harmonize) -> None:
+    async def handler(request: Any, context: Any) -> AsyncGenerator[Any, None]:
+        for response in (*WHOLE_RUN[:7], WHOLE_RUN[4]):
+            yield response
+        await asyncio.sleep(60)
+
+    harmonize.handler = handler
+    process = start("harmonize", *prepared(), "-o", "out.png", "--json")
+    try:
+        until(lambda: Path("out-work/pass1.png").exists(), 20)
+        process.send_signal(signal.SIGINT)
+        stdout, stderr = process.communicate(timeout=20)
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    assert harmonize.ended.wait(5)
+    assert lines_about(stderr, "painterly") == ["interrupted"]
+    assert "Traceback" not in stderr
+    assert Path("out-work/pass1.png").read_bytes() == PASS1
+    assert Path("out-work/latest-frame.jpg").read_bytes() == PREVIEW
+    assert one_json(stdout)["kept"] == {"pass1": "out-work/pass1.png", "latest-frame": "out-work/latest-frame.jpg"}
+    assert "--pass1 out-work/pass1.png" in stderr
+    assert not Path("out.png").exists()
+
+
+def test_a_server_that_is_killed_leaves_the_finished_pass(tmp_path: Path) -> None:
+    root = Path(__file__).parents[3]
+    server = subprocess.Popen(
+        [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(root)!r})\n{_SERVER}"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert server.stdin
+    assert server.stdout
+    try:
+        where = server.stdout.readline().strip()
+        process = start("harmonize", *prepared(), "-o", "out.png", "--harmonize-endpoint", where)
+        until(lambda: Path("streamed").exists() and Path("out-work/pass1.png").exists(), 20)
+        server.kill()
+        _, stderr = process.communicate(timeout=20)
+    finally:
+        server.kill()
+        server.communicate()
+    assert process.returncode == 3
+    assert "went away" in lines_about(stderr, "painterly")[0]
+    assert lines_about(stderr, "kept") == ["out-work/pass1.png"]
+    assert f"--harmonize-endpoint {where}" in lines_about(stderr, "go on with")[0]
+    assert Path("out-work/pass1.png").read_bytes() == PASS1

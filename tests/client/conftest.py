@@ -1,0 +1,28 @@
+"""Both clients behind one face: a test that takes ``make_twin`` runs over each."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from painterly_client import AsyncClient, Client
+from tests.client.kit import MakeTwin, Twin
+
+
+@pytest.fixture(params=["sync", "async"])
+def make_twin(request: pytest.FixtureRequest) -> Iterator[MakeTwin]:
+    loop = asyncio.new_event_loop()
+    twins: list[Twin] = []
+    kind = Client if request.param == "sync" else AsyncClient
+
+    def make(**options: Any) -> Twin:
+        twins.append(Twin(kind(**options), loop.run_until_complete))
+        return twins[-1]
+
+    yield make
+    for twin in twins:
+        twin.close()
+    loop.close()

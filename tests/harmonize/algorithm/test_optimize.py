@@ -1,0 +1,148 @@
+"""L-BFGS without line search: oracles 34 and 35, and PyTorch's own as a twin."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from painterly_harmonize.algorithm.optimize import NEVER, Evaluation, Step, Tolerances, minimize
+
+Gradient = Callable[[Tensor], Tensor]
+
+
+def itself(x: Tensor) -> Tensor:
+    """Gradient of ``½‖x‖²``."""
+    return x.clone()
+
+
+def run(
+    gradient: Gradient, start: Tensor, *, count: int, rate: float, history: int = 100, tolerances: Tolerances = NEVER
+) -> list[Step]:
+    def evaluate(x: Tensor) -> Evaluation:
+        return gradient(x), {"at": x.clone()}
+
+    return [
+        Step(iteration=step.iteration, vector=step.vector.clone(), losses=step.losses)
+        for step in minimize(
+            start, evaluate, iteration_count=count, learning_rate=rate, history_size=history, tolerances=tolerances
+        )
+    ]
+
+
+def test_oracle_34_two_steps_by_hand() -> None:
+    first, second = run(itself, torch.tensor([3.0, 4.0], dtype=torch.float64), count=2, rate=1.0)
+    assert first.vector.tolist() == pytest.approx([18 / 7, 24 / 7], abs=1e-12)
+    assert second.vector.tolist() == pytest.approx([0, 0], abs=1e-12)
+
+
+def test_oracle_34_first_step_scales_with_the_rate() -> None:
+    start = torch.tensor([3.0, 4.0], dtype=torch.float64)
+    (step,) = run(itself, start, count=1, rate=0.1)
+    torch.testing.assert_close(start - step.vector, start / 70, atol=1e-12, rtol=0)
+
+
+def test_first_step_is_at_most_the_rate() -> None:
+    # ‖g‖₁ = 0.3 < 1: the step is not enlarged.
+    start = torch.tensor([0.1, 0.2], dtype=torch.float64)
+    (step,) = run(itself, start, count=1, rate=0.5)
+    torch.testing.assert_close(step.vector, start * 0.5)
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 25])
+def test_oracle_35_as_many_evaluations_as_iterations(count: int) -> None:
+    calls = 0
+
+    def gradient(x: Tensor) -> Tensor:
+        nonlocal calls
+        calls += 1
+        return x - 1
+
+    steps = run(gradient, torch.arange(5, dtype=torch.float64), count=count, rate=0.1)
+    assert calls == count
+    assert [step.iteration for step in steps] == list(range(1, count + 1))
+
+
+def test_losses_are_those_where_the_step_began() -> None:
+    start = torch.tensor([3.0, 4.0], dtype=torch.float64)
+    first, second = run(itself, start, count=2, rate=1.0)
+    assert torch.equal(first.losses["at"], start)
+    assert torch.equal(second.losses["at"], first.vector)
+
+
+def test_the_start_is_not_written_to() -> None:
+    start = torch.tensor([3.0, 4.0])
+    run(itself, start, count=3, rate=1.0)
+    assert start.tolist() == [3, 4]
+
+
+def quadratic(x: Tensor) -> Tensor:
+    scales = torch.logspace(0, 2, x.numel(), dtype=x.dtype)
+    return scales * (x - 0.5)
+
+
+def rosenbrock(x: Tensor) -> Tensor:
+    leaf = x.detach().requires_grad_(True)
+    value = (10 * (leaf[1:] - leaf[:-1] ** 2) ** 2 + (1 - leaf[:-1]) ** 2).sum()
+    (gradient,) = torch.autograd.grad(value, leaf)
+    return gradient
+
+
+def pytorch(gradient: Gradient, start: Tensor, *, count: int, rate: float, history: int) -> Tensor:
+    variable = start.clone().requires_grad_(True)
+    optimizer = torch.optim.LBFGS(
+        [variable],
+        lr=rate,
+        max_iter=count,
+        max_eval=10 * count,
+        history_size=history,
+        tolerance_grad=-1,
+        tolerance_change=-1,
+        line_search_fn=None,
+    )
+
+    def closure() -> float:
+        variable.grad = gradient(variable.detach())
+        return 0.0
+
+    optimizer.step(closure)  # type: ignore[no-untyped-call]
+    return variable.detach()
+
+
+@pytest.mark.parametrize("gradient", [quadratic, rosenbrock])
+@pytest.mark.parametrize("history", [1, 4, 100])
+@pytest.mark.parametrize(("count", "rate"), [(1, 1.0), (2, 0.1), (30, 0.1), (12, 1.0)])
+def test_every_iterate_equals_pytorchs(gradient: Gradient, history: int, count: int, rate: float) -> None:
+    start = torch.linspace(-0.5, 0.8, 12, dtype=torch.float64)
+    steps = run(gradient, start, count=count, rate=rate, history=history)
+    for step in {
+        steps[0].iteration: steps[0],
+        steps[count // 2].iteration: steps[count // 2],
+        count: steps[-1],
+    }.values():
+        expected = pytorch(gradient, start, count=step.iteration, rate=rate, history=history)
+        torch.testing.assert_close(step.vector, expected, atol=1e-8, rtol=1e-8)
+    assert float((steps[-1].vector - start).abs().max()) > 1e-3
+
+
+def test_a_pair_without_curvature_is_left_out() -> None:
+    # The gradient never changes: y = 0, so every step goes down it with the plain rate.
+    slope = torch.tensor([2.0, -1.0], dtype=torch.float64)
+    steps = run(lambda _: slope.clone(), torch.zeros(2, dtype=torch.float64), count=4, rate=1.0)
+    torch.testing.assert_close(steps[0].vector, -slope / 3)
+    torch.testing.assert_close(steps[3].vector, -slope / 3 - 3 * slope)
+
+
+def test_it_stops_by_its_tolerances_and_only_by_them() -> None:
+    start = torch.tensor([3.0, 4.0], dtype=torch.float64)
+    assert len(run(itself, start, count=50, rate=1.0, tolerances=Tolerances())) < 5
+    assert len(run(itself, start, count=50, rate=1.0, tolerances=NEVER)) == 50
+    assert run(itself, torch.zeros(3), count=50, rate=1.0, tolerances=Tolerances()) == []
+    small = Tolerances(gradient=-1, move=0.5)
+    steps = run(itself, start, count=50, rate=0.1, tolerances=small)
+    moves = [float((b.vector - a.vector).abs().max()) for a, b in itertools.pairwise(steps)]
+    assert len(steps) < 50
+    assert all(move > 0.5 for move in moves[:-1])
