@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -48,9 +49,12 @@ class _History:
         self.scale: Tensor | float = 1.0
 
     def add(self, move: Tensor, change: Tensor) -> None:
-        """Keep a pair unless its curvature is too small to trust."""
+        """Keep a pair unless its curvature is too small to trust. Raises: FloatingPointError when it is not finite."""
         curvature = change @ move
-        if float(curvature) <= _CURVATURE_THRESHOLD:
+        known = float(curvature)
+        if not math.isfinite(known):
+            raise FloatingPointError("the gradient is not finite")
+        if known <= _CURVATURE_THRESHOLD:
             return
         slot = self._count % len(self._moves)
         self._moves[slot], self._changes[slot], self._curvatures[slot] = move, change, curvature
@@ -86,6 +90,8 @@ def minimize(
 
     The first step is ``min(1, 1 / ‖g‖₁) · learning_rate`` long, later ones ``learning_rate``; there is no line search,
     and the last update is not evaluated again. Ends early only by ``tolerances``.
+
+    Raises: FloatingPointError when gradients are not finite.
     """
     vector = start.clone()
     history = _History(min(history_size, iteration_count), start)

@@ -77,7 +77,7 @@ def style_gram_targets(
 def run_pass1(
     working: Working, params: Pass1Params, network: FeatureNetwork, check: Callable[[], None]
 ) -> Generator[Iterate, None, Tensor]:
-    """Run the first pass, yielding every iterate; returns its blended picture at working size, 1×3×h×w in [0, 1].
+    """Run the first pass, yielding every iterate; returns its output at working size, not yet blended or clipped.
 
     Raises: StageFailed; whatever ``check`` raises.
     """

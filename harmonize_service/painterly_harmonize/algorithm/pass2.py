@@ -115,7 +115,7 @@ def run_pass2(
     network: FeatureNetwork,
     check: Callable[[], None],
 ) -> Generator[Iterate, None, Tensor]:
-    """Run the second pass, yielding every iterate; returns its blended picture at working size, 1×3×h×w in [0, 1].
+    """Run the second pass, yielding every iterate; returns its output at working size, not yet blended or clipped.
 
     ``pass1_result`` (1×3×h×w) steers the matching only: start and content are the composite's (section 3.4).
     Raises: MaskEmpty, StageFailed; whatever ``check`` raises.

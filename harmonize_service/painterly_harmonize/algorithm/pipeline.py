@@ -32,7 +32,7 @@ def harmonize(inputs: Inputs, params: HarmonizeParams, network: FeatureNetwork, 
     """
     job = _Job(inputs, params, network, should_stop)
     first = yield from job.pass1()
-    second = yield from job.pass2(first)
+    second = yield from job.pass2(job.blended(first))
     final = yield from job.postprocess(second)
     yield job.result(final, masks.final_blend_weight(job.mask))
 
@@ -80,16 +80,21 @@ class _Job:
         return height, width
 
     def pass1(self) -> Generator[Event, None, Tensor]:
-        """Pass 1 at working size, and its picture as a StageResult; returns the picture at working size."""
+        """Pass 1 at working size, and its picture as a StageResult; returns the output at working size."""
         steps = pass1.run_pass1(self._working, self._params.pass1, self._network, self._check)
-        picture = yield from self._checked(steps)
-        yield StageResult(stage=Stage.PASS1, image=self._bytes(self.carry_back(picture)))
+        output = yield from self._checked(steps)
+        yield StageResult(stage=Stage.PASS1, image=self._bytes(self.carry_back(output)))
+        return output
+
+    def blended(self, output: Tensor) -> Tensor:
+        """The first pass's picture as the second reads it, at working size."""
+        picture = self._working.blend(output)
         if self._params.parity.quantize_pass1_result:
             picture = (picture.clamp(0, 1) * 255).round() / 255
         return picture
 
     def pass2(self, pass1_result: Tensor) -> Generator[Event, None, Tensor]:
-        """Pass 2 at working size, and its picture as a StageResult; returns the picture at working size."""
+        """Pass 2 at working size, and its picture as a StageResult; returns the output at working size."""
         own = self._params.pass2
         plain = pass2_weights(self._params.stylization_level, self._noise, content=own.content_weight)
         self._pass2_weights = Pass2Weights(
@@ -99,9 +104,9 @@ class _Job:
             total_variation=plain.total_variation * own.total_variation_weight_scale,
         )
         steps = pass2.run_pass2(self._working, pass1_result, own, self._pass2_weights, self._network, self._check)
-        picture = yield from self._checked(steps)
-        yield StageResult(stage=Stage.PASS2, image=self._bytes(self.carry_back(picture)))
-        return picture
+        output = yield from self._checked(steps)
+        yield StageResult(stage=Stage.PASS2, image=self._bytes(self.carry_back(output)))
+        return output
 
     def _checked(self, steps: Generator[Iterate, None, Tensor]) -> Generator[Event, None, Tensor]:
         while True:
@@ -109,25 +114,25 @@ class _Job:
             try:
                 yield next(steps)
             except StopIteration as end:
-                picture: Tensor = end.value
-                return picture
+                output: Tensor = end.value
+                return output
 
     def pass_blend_weight(self) -> Tensor:
         return masks.blend_weight(self.mask, wide=self._params.parity.wide_blend_kernel)
 
-    def carry_back(self, picture: Tensor) -> Tensor:
-        """A pass's picture at the painting's own size: the change to the composite enlarged and added to it."""
-        if picture.shape == self._composite.shape:
-            return picture
-        change = functional.interpolate(
-            picture - self._working.composite, self._composite.shape[-2:], mode="bicubic", align_corners=False
-        )
-        return masks.blend((self._composite + change).clamp(0, 1), self._painting, self.pass_blend_weight())
+    def carry_back(self, output: Tensor) -> Tensor:
+        """A pass's picture at the painting's own size: its change to the composite enlarged, added, blended."""
+        if output.shape != self._composite.shape:
+            change = functional.interpolate(
+                output - self._working.composite, self._composite.shape[-2:], mode="bicubic", align_corners=False
+            )
+            output = self._composite + change
+        return masks.blend(output, self._painting, self.pass_blend_weight())
 
-    def postprocess(self, picture: Tensor) -> Generator[Event, None, Tensor]:
+    def postprocess(self, output: Tensor) -> Generator[Event, None, Tensor]:
         """Post-processing at the painting's own size; returns the finished picture."""
         params: PostprocessParams = self._params.postprocess
-        image = self.carry_back(picture).clamp(0, 1)
+        image = self.carry_back(output).clamp(0, 1)
         shown = _Shown(image)
         yield shown.progress(0, 1)
         weight = masks.final_blend_weight(self.mask)

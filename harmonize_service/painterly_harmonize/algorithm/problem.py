@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -14,7 +14,7 @@ from painterly_harmonize.algorithm import masks
 from painterly_harmonize.algorithm.errors import MaskEmpty, StageFailed, Stopped
 from painterly_harmonize.algorithm.gradients import inject
 from painterly_harmonize.algorithm.losses import total_variation
-from painterly_harmonize.algorithm.optimize import Tolerances, minimize
+from painterly_harmonize.algorithm.optimize import Step, Tolerances, minimize
 from painterly_harmonize.algorithm.params import ParityParams, Pass1Params, Pass2Params
 from painterly_harmonize.algorithm.region import MaskedPixels, Region, region_around
 from painterly_harmonize.algorithm.stage import Inputs, Iterate, Stage
@@ -168,9 +168,9 @@ class Problem:
         pixel_term: PixelTerm,
         tolerances: Tolerances,
     ) -> Generator[Iterate, None, Tensor]:
-        """Run a pass from the composite, yielding every iterate; returns the blended picture at working size.
+        """Run a pass from the composite, yielding every iterate; returns the output at working size, not yet blended.
 
-        Raises: StageFailed when the picture is not finite.
+        Raises: StageFailed when the output is not finite.
         """
         start = self.pixels(self.working.composite)
         variable = MaskedPixels.under(start, self.region.crop(self.working.dilated_mask))
@@ -179,20 +179,24 @@ class Problem:
             gradient, losses = self.gradient(variable.scatter(vector), tap_terms, pixel_term)
             return variable.gather(gradient), losses
 
+        def output(vector: Tensor) -> Tensor:
+            whole = self.working.composite.clone()
+            self.region.crop(whole).copy_(variable.scatter(vector) / self.working.pixel_scale)
+            return whole
+
         def picture(vector: Tensor) -> Tensor:
-            output = self.working.composite.clone()
-            self.region.crop(output).copy_(variable.scatter(vector) / self.working.pixel_scale)
-            return self.working.blend(output)
+            return self.working.blend(output(vector))
 
         vector = variable.gather(start)
-        for step in minimize(
+        steps = minimize(
             vector,
             evaluate,
             iteration_count=params.iteration_count,
             learning_rate=params.learning_rate,
             history_size=params.history_size,
             tolerances=tolerances,
-        ):
+        )
+        for step in _finite(steps, stage):
             vector = step.vector
             yield Iterate(
                 stage=stage,
@@ -201,10 +205,21 @@ class Problem:
                 losses=partial(_fetch, step.losses),
                 image=partial(picture, step.vector),
             )
-        result = picture(vector)
+        result = output(vector)
         if not bool(torch.isfinite(result).all()):
-            raise StageFailed(stage.value, "the picture has values that are not finite; lower the learning rate")
+            raise _not_finite(stage)
         return result
+
+
+def _finite(steps: Iterator[Step], stage: Stage) -> Iterator[Step]:
+    try:
+        yield from steps
+    except FloatingPointError:
+        raise _not_finite(stage) from None
+
+
+def _not_finite(stage: Stage) -> StageFailed:
+    return StageFailed(stage.value, "the picture has values that are not finite; lower the learning rate")
 
 
 def _fetch(losses: Mapping[str, Tensor]) -> dict[str, float]:

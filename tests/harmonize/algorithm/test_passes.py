@@ -62,7 +62,7 @@ def first_result(pictures: Working) -> Tensor:
 
 
 def run(steps: Steps) -> tuple[list[Iterate], Tensor]:
-    """All iterates and the finished picture."""
+    """All iterates and the output, not yet blended."""
     iterates = []
     while True:
         try:
@@ -206,9 +206,8 @@ def assert_run_equals_twin(
 ) -> None:
     _, found = run(steps)
     output = reference.optimize(pictures.composite * 255, gradient, iteration_count=count, learning_rate=rate) / 255
-    expected = masks.blend(output, pictures.painting, masks.blend_weight(pictures.mask))
-    assert float((expected - pictures.composite).abs().max()) > 0.01
-    assert float((found - expected).abs().max()) < precision
+    assert float((output - pictures.composite).abs().max()) > 100 * precision
+    assert float((found - output).abs().max()) < precision
 
 
 def test_a_whole_pass1_equals_pytorchs_lbfgs_on_the_whole_picture() -> None:
@@ -221,7 +220,7 @@ def test_a_whole_pass1_equals_pytorchs_lbfgs_on_the_whole_picture() -> None:
 
 # The content term's direction is 0/0 at the start and after the tiny first step still mostly rounding, which the
 # unit norm then enlarges (section 3.6): with it two correct runs agree for some steps only.
-@pytest.mark.parametrize(("content", "count", "precision"), [(0.0, 8, 1e-9), (1.0, 2, 1e-6)])
+@pytest.mark.parametrize(("content", "count", "precision"), [(0.0, 8, 1e-9), (1.0, 2, 5e-8)])
 def test_a_whole_pass2_equals_pytorchs_lbfgs_on_the_whole_picture(content: float, count: int, precision: float) -> None:
     tensors, network = plan_network(TOY_PLAN)
     pictures = working(toy_inputs(dtype=torch.float64), network)
@@ -250,7 +249,7 @@ def test_oracle_18_pass1_starts_without_content(network: FeatureNetwork, catch: 
     assert caught.gradient(perturbed(pictures))[0].any()
     iterates, result = run(first_pass(network, only_content)(pictures))
     assert [iterate.iteration for iterate in iterates] == [0], "nothing to do: the tolerances end the pass"
-    assert torch.equal(result, pictures.blend(pictures.composite))
+    assert torch.equal(pictures.blend(result), pictures.blend(pictures.composite))
 
 
 def test_oracle_18_pass2_starts_without_content(network: FeatureNetwork, catch: Catch) -> None:
@@ -265,7 +264,7 @@ def test_oracle_18_pass2_starts_without_content(network: FeatureNetwork, catch: 
     assert catch(steps(pictures)).gradient(perturbed(pictures))[0].any()
     iterates, result = run(steps(pictures))
     assert [iterate.iteration for iterate in iterates] == [0, 1, 2, 3, 4], "no tolerance ends this pass"
-    assert torch.equal(result, pictures.blend(pictures.composite))
+    assert torch.equal(pictures.blend(result), pictures.blend(pictures.composite))
 
 
 @pytest.mark.parametrize("make", [first_pass, second_pass])
@@ -452,7 +451,7 @@ def test_pass2_starts_from_the_composite_and_not_from_the_first_result() -> None
     pictures = small(network)
     still = Pass2Weights(content=0, style=0, histogram=0, total_variation=0)
     _, result = run(second_pass(network, weights=still)(pictures))
-    assert torch.equal(result, pictures.blend(pictures.composite))
+    assert torch.equal(pictures.blend(result), pictures.blend(pictures.composite))
 
 
 def test_the_ring_and_the_guide_change_what_is_selected(catch: Catch) -> None:

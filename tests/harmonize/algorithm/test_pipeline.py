@@ -233,8 +233,11 @@ def test_an_unchanged_working_picture_gives_the_composite_in_full_detail() -> No
         pass1=Pass1Params(iteration_count=3, style_weight=0, content_weight=0, total_variation_weight=0),
     )
     result = result_of(list(run_pass1(inputs, still, toy_network(torch.float64), go_on)))
-    # 3 px of the working size's blend and the cells that bicubic interpolation reads beyond them.
-    inside = beyond(1 - inputs.mask, 10)
+    # Blended once, at full size: from 4 px inside the mask the composite is there in full.
+    weight = masks.blend_weight(inputs.mask)
+    expected = masks.blend(inputs.composite, inputs.painting, weight)
+    assert torch.equal(result.image, as_bytes(expected))
+    inside = beyond(1 - inputs.mask, 4)
     assert int(inside.sum()) > 100
     assert torch.equal(result.image[inside], as_bytes(inputs.composite)[inside])
 
