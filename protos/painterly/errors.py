@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import grpc
 from google.protobuf import any_pb2, duration_pb2
+from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
 from painterly.v1 import error_reason_pb2
@@ -120,11 +122,9 @@ def read_details(error: grpc.RpcError) -> ErrorDetails:
     """Read a failed call's status, sync or async; a status of someone else's yields its code and text alone."""
     code = error.code() if hasattr(error, "code") else grpc.StatusCode.UNKNOWN
     text = (error.details() if hasattr(error, "details") else None) or ""
-    trailing = error.trailing_metadata() if hasattr(error, "trailing_metadata") else None
-    packed = next((value for key, value in trailing or () if key == STATUS_DETAILS_KEY), None)
-    if packed is None:
+    status = _rich_status(error)
+    if status is None:
         return ErrorDetails(code=code, message=text)
-    status = status_pb2.Status.FromString(packed)
     reason, metadata, retry_after_s = "", {}, None
     violations: list[tuple[str, str]] = []
     info, bad_request = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
@@ -138,9 +138,21 @@ def read_details(error: grpc.RpcError) -> ErrorDetails:
             retry_after_s = retry.retry_delay.ToMilliseconds() / 1000
     return ErrorDetails(
         code=code,
-        message=status.message,
+        message=status.message or text,
         reason=reason,
         metadata=metadata,
         violations=tuple(violations),
         retry_after_s=retry_after_s,
     )
+
+
+def _rich_status(error: grpc.RpcError) -> status_pb2.Status | None:
+    # The type stubs disagree on the pairs of the sync and the async flavor; both unpack as key and value.
+    trailing: Any = error.trailing_metadata() if hasattr(error, "trailing_metadata") else None
+    packed = next((value for key, value in trailing or () if key == STATUS_DETAILS_KEY), None)
+    if packed is None:
+        return None
+    try:
+        return status_pb2.Status.FromString(packed)
+    except DecodeError:  # something between the two ends wrote it; the code and the text still count
+        return None
