@@ -134,13 +134,15 @@ class _Job:
         params: PostprocessParams = self._params.postprocess
         image = self.carry_back(output).clamp(0, 1)
         shown = _Shown(image)
-        yield shown.progress(0, 1)
         weight = masks.final_blend_weight(self.mask)
         region = postprocess.support_region(weight)
         cropped = region.crop(image)
         if not params.skip_chrominance_denoising:
             cropped = postprocess.denoise_chrominance(cropped, region.crop(self._composite))
-        if not params.skip_patch_synthesis:
+        if params.skip_patch_synthesis:
+            yield shown.progress(0, 1)
+            yield shown.progress(1, 1)
+        else:
             support = (region.crop(weight) > 0).to(cropped.dtype)
             for step in postprocess.synthesize_patches(cropped, self._painting, support, self._check):
                 if isinstance(step, Tensor):

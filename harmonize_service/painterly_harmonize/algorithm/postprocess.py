@@ -166,6 +166,7 @@ def synthesize_patches(
     anchors, anchor_y, anchor_x = anchors[kept], anchor_y[kept], anchor_x[kept]
     queries = _patches(image)[anchor_y * (width - PATCH_PX + 1) + anchor_x]
     found = []
+    yield PatchProgress(finished=0, total=len(anchors))
     for finished, result in nearest_patches(queries, _patches(painting, stride), check):
         found.append(result)
         yield PatchProgress(finished=finished, total=len(anchors))
