@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import tempfile
 import traceback
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import click
@@ -40,18 +40,22 @@ class CommandFailed(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """An error as it is told. ``reason`` is the server's, or the error's name."""
+    """An error as it is told. ``reason`` is the server's, or the error's name; ``metadata`` is the server's."""
 
     message: str
     exit_code: int
     reason: str
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 def failure_of(error: BaseException) -> Failure:
     """Tell an error: an expected one in its own words, any other as the bug that it is."""
     if isinstance(error, PainterlyError):
         return Failure(
-            message=_server_message(error), exit_code=_server_code(error), reason=error.reason or _name(error)
+            message=_server_message(error),
+            exit_code=_server_code(error),
+            reason=error.reason or _name(error),
+            metadata=error.metadata,
         )
     if isinstance(error, KeyboardInterrupt):
         return Failure(message="interrupted", exit_code=INTERRUPTED, reason="INTERRUPTED")
@@ -86,7 +90,11 @@ def report_failure(failure: Failure, session: Session) -> None:
         click.echo(f"{purpose}: {command}", err=True)
     session.answer(
         {
-            "error": {"message": failure.message, "reason": failure.reason},
+            "error": {
+                "message": failure.message,
+                "reason": failure.reason,
+                "metadata": dict(failure.metadata),
+            },
             "exit_code": failure.exit_code,
             "kept": session.kept,
             "go_on": [command for _, command in go_on],
@@ -102,8 +110,8 @@ def is_server_trouble(error: BaseException) -> bool:
 
 
 def _server_message(error: PainterlyError) -> str:
-    field = error.metadata.get("field", "")
-    named = f"{field}: " if field and field not in error.message else ""
+    path = error.metadata.get("field", "")
+    named = f"{path}: " if path and path not in error.message else ""
     weights = error.metadata.get("weights", "")
     way_out = f"painterly weights fetch {weights}"
     hint = f"; run: {way_out}" if weights and way_out not in error.message else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,6 +22,16 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 
 PLACEMENT_NAMES = ("at", "height", "rotate", "flip")
 _ITERATIONS = click.IntRange(1, 10_000)
+
+
+class _Number(click.FloatRange):
+    """A number within a range; unlike its base it refuses "nan", which is neither below nor above anything."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number = float(super().convert(value, param, ctx))
+        if math.isnan(number):
+            self.fail(f"{value!r} is not a number.", param, ctx)
+        return number
 
 
 def _read_point(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tuple[float, float] | None:
@@ -88,13 +99,11 @@ placement_options = add(
     ),
     click.option(
         "--height",
-        type=click.FloatRange(0.01, 4),
+        type=_Number(0.01, 4),
         metavar="F",
         help="Height, as a fraction of the painting's. [default: 0.5]",
     ),
-    click.option(
-        "--rotate", type=click.FloatRange(-360, 360), metavar="DEG", help="Turn counterclockwise. [default: 0]"
-    ),
+    click.option("--rotate", type=_Number(-360, 360), metavar="DEG", help="Turn counterclockwise. [default: 0]"),
     click.option("--flip", is_flag=True, default=None, help="Mirror left to right."),
 )
 
@@ -130,7 +139,7 @@ def parameter_options(*passes: int) -> Callable[[_F], _F]:
         ),
         click.option(
             "--level",
-            type=click.FloatRange(1, 10),
+            type=_Number(1, 10),
             metavar="1..10",
             help="Strength of the style: 1 realistic, 5 impressionist, 10 expressionist. [default: 5]",
         ),
@@ -157,7 +166,7 @@ stream_options = add(
     click.option("--frames", type=FOLDER, metavar="DIR", help="Write every frame there, with an index.json."),
     click.option(
         "--frame-interval",
-        type=click.FloatRange(0, 3600),
+        type=_Number(0, 3600),
         metavar="SECONDS",
         help="Least time between two frames; 0 for every iteration. [default: 1]",
     ),

@@ -197,7 +197,8 @@ def test_after_a_failure_the_files_are_kept_and_the_told_command_goes_on(
     assert not Path("out.png").exists()
     assert kept_bytes("kept")["pass1.png"] == PASS1
     told = one_json(outcome.stdout)
-    assert told["error"] == {"message": "pass 2 went wrong", "reason": "STAGE_FAILED"}
+    assert (told["error"]["message"], told["error"]["reason"]) == ("pass 2 went wrong", "STAGE_FAILED")
+    assert told["error"]["metadata"]["request_id"]
     assert set(told["kept"]) == {"composite", "mask", "dilated_mask", "element", "pass1"}
     whole, second = told["go_on"]
     assert [whole] == lines_about(outcome.stderr, "go on with")
