@@ -44,9 +44,10 @@ def test_ctrl_c_cancels_the_call_and_keeps_what_is_done(endpoint: str, harmonize
         await asyncio.sleep(60)
 
     harmonize.handler = handler
-    process = start("harmonize", *prepared(), "-o", "out.png", "--json")
+    process = start("harmonize", *prepared(), "-o", "out.png", "--frames", "frames", "--json")
     try:
-        until(lambda: Path("out-work/pass1.png").exists(), 20)
+        # The frame after the stage's result is the last thing that arrives.
+        until(lambda: len(list(Path("frames").glob("*-pass1-*"))) == 3, 20)
         process.send_signal(signal.SIGINT)
         stdout, stderr = process.communicate(timeout=20)
     finally:
