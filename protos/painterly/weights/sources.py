@@ -225,10 +225,11 @@ def _ended(process: subprocess.Popen[bytes]) -> Iterator[None]:
 
 def _bytes_of_largest(directory: Path) -> int:
     largest = 0
-    for path in directory.rglob("*"):
-        # pip moves and removes its files while they are being looked at.
-        with contextlib.suppress(OSError):
-            largest = max(largest, path.stat().st_size)
+    # pip moves and removes its files and folders while they are being looked at; walk passes over vanished folders.
+    for folder, _, names in os.walk(directory):
+        for name in names:
+            with contextlib.suppress(OSError):
+                largest = max(largest, Path(folder, name).stat().st_size)
     return largest
 
 
