@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from painterly_client import AsyncClient, Client
-from tests.client.kit import MakeTwin, Twin
+from tests.client.kit import MakeTwin, Twin, new_event_loop
 
 
 @pytest.fixture(params=["sync", "async"])
 def make_twin(request: pytest.FixtureRequest) -> Iterator[MakeTwin]:
-    loop = asyncio.new_event_loop()
+    loop = new_event_loop()
     twins: list[Twin] = []
     kind = Client if request.param == "sync" else AsyncClient
 
