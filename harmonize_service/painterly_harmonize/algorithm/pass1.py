@@ -84,19 +84,18 @@ def run_pass1(
     yield beginning(Stage.PASS1, params.iteration_count, working)
     targets = style_gram_targets(working, network, check)
     problem = Problem.around_mask(working, network, STYLE_TAPS, reach=REACH_PX, alignment=ALIGNMENT_PX)
-    content = network.features(problem.pixels(working.composite), [CONTENT_TAP])[CONTENT_TAP]
     terms = {
         tap: _Term(
             params=params,
             mask=problem.soft_masks[tap].flatten(),
             area=area,
             gram_target=gram,
-            content_target=content[0].flatten(1) if tap == CONTENT_TAP else None,
+            content_target=problem.features.known[tap].cells[0].flatten(1) if tap == CONTENT_TAP else None,
             position_count=whole_position_count(working, tap),
         )
         for tap, (gram, area) in targets.items()
     }
-    mask = problem.region.crop(working.dilated_mask)
+    mask = problem.live.crop(working.dilated_mask)
 
     def smooth(pixels: Tensor) -> Tensor:
         gradient = total_variation_gradient(pixels, partial=working.parity.partial_total_variation)

@@ -128,7 +128,6 @@ def run_pass2(
     reference_size = (painting[REFERENCE_TAP].shape[-2], painting[REFERENCE_TAP].shape[-1])
     selected = selected_style_positions(matches, reference_size, params.ring_radius_cells)
     problem = Problem.around_mask(working, network, STYLE_TAPS, reach=REACH_PX, alignment=ALIGNMENT_PX)
-    content = network.features(problem.pixels(working.composite), [CONTENT_TAP])[CONTENT_TAP]
     terms = {}
     for tap in STYLE_TAPS:
         check()
@@ -141,12 +140,12 @@ def run_pass2(
             mask=soft.flatten(),
             area=soft.sum(),
             gram_target=loss.gram_matrix(style_values, style_values.shape[1]),
-            content_target=content[0].flatten(1) if tap == CONTENT_TAP else None,
+            content_target=problem.features.known[tap].cells[0].flatten(1) if tap == CONTENT_TAP else None,
             histogram_table=_histogram_table(tap, style_values, index.numel(), working, weights),
             histogram_index=index,
             position_count=whole_position_count(working, tap),
         )
-    mask = problem.region.crop(working.dilated_mask)
+    mask = problem.live.crop(working.dilated_mask)
 
     def smooth(pixels: Tensor) -> Tensor:
         gradient = loss.total_variation_gradient(pixels, partial=working.parity.partial_total_variation)

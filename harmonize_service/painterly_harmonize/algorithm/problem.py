@@ -16,9 +16,10 @@ from painterly_harmonize.algorithm.gradients import inject
 from painterly_harmonize.algorithm.losses import total_variation
 from painterly_harmonize.algorithm.optimize import Step, Tolerances, minimize
 from painterly_harmonize.algorithm.params import ParityParams, Pass1Params, Pass2Params
-from painterly_harmonize.algorithm.region import MaskedPixels, Region, region_around
+from painterly_harmonize.algorithm.partial import PartialFeatures
+from painterly_harmonize.algorithm.region import MaskedPixels, Region, bounding_box, region_around
 from painterly_harmonize.algorithm.stage import Inputs, Iterate, Stage
-from painterly_harmonize.algorithm.vgg import FeatureNetwork
+from painterly_harmonize.algorithm.vgg import FeatureNetwork, stride
 
 CONTENT_TAP = "relu4_1"
 
@@ -111,54 +112,61 @@ PixelTerm = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """A pass as an optimization problem over the region around the dilated mask.
+    """A pass as an optimization problem over the rectangle ``live`` around the dilated mask.
 
-    ``soft_masks`` are the soft dilated masks of the taps, 1×1×h×w of the region's cells, computed on the whole
-    picture and then cropped.
+    ``features`` computes what that rectangle can change; ``region``, larger, holds all that it depends on.
+    ``soft_masks`` are the soft dilated masks of the taps, 1×1×h×w over the rectangles of ``features.known``, computed
+    on the whole picture and then cropped.
     """
 
     working: Working
-    network: FeatureNetwork
     region: Region
+    live: Region
+    features: PartialFeatures
     soft_masks: Mapping[str, Tensor]
 
     @classmethod
     def around_mask(
         cls, working: Working, network: FeatureNetwork, taps: Iterable[str], *, reach: int, alignment: int
     ) -> Problem:
-        """Take the region that affects the pixels under the dilated mask through ``taps``."""
+        """Take what affects, or is affected by, the pixels under the dilated mask through ``taps``."""
         region = region_around(working.dilated_mask, reach, alignment)
+        # One more pixel, so that the total variation sees the neighbors of every pixel that moves.
+        live = region_around(working.dilated_mask, 1, 1)
         soft = masks.soft_tap_masks(working.dilated_mask, network.kinds)
-        return cls(
-            working=working,
-            network=network,
-            region=region,
-            soft_masks={tap: region.crop_tap(soft[tap], stride(tap)) for tap in taps},
-        )
+        wanted = {tap: bounding_box(soft[tap]).within(region.cells(stride(tap))) for tap in taps}
+        composite = region.crop(working.composite) * working.pixel_scale
+        features = PartialFeatures(network, composite, live.within(region), wanted)
+        soft_masks = {
+            tap: known.region.crop(region.crop_tap(soft[tap], stride(tap))) for tap, known in features.known.items()
+        }
+        return cls(working=working, region=region, live=live, features=features, soft_masks=soft_masks)
 
     def pixels(self, image: Tensor) -> Tensor:
-        """The region of an image in the network's 8-bit units."""
-        return self.region.crop(image) * self.working.pixel_scale
+        """The live rectangle of an image in the network's 8-bit units."""
+        return self.live.crop(image) * self.working.pixel_scale
 
     def gradient(
         self, pixels: Tensor, tap_terms: Mapping[str, TapTerm], pixel_term: PixelTerm
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The masked gradient of all terms by the region's pixels, and the unweighted losses.
+        """The masked gradient of all terms by the live rectangle's pixels, and the unweighted losses.
 
         Source: sections 2.3 and 3.6.
         """
         losses: dict[str, Tensor] = {}
 
         def add_gradient(tap: str, features: Tensor) -> Tensor:
-            own = tap_terms[tap](features.detach()[0].flatten(1), losses).view_as(features)
-            return inject(features, own, self.soft_masks[tap])
+            known = self.features.known[tap]
+            whole = known.with_live(features.detach())
+            own = tap_terms[tap](whole[0].flatten(1), losses).view_as(whole)
+            return inject(features, known.crop_live(own), known.crop_live(self.soft_masks[tap]))
 
         with torch.enable_grad():
             leaf = pixels.detach().requires_grad_(True)
-            deepest = list(self.network.features(leaf, tap_terms, add_gradient).values())[-1]
+            deepest = self.features(leaf, add_gradient)
             (gradient,) = torch.autograd.grad(deepest, leaf, torch.zeros_like(deepest))
         losses["total_variation"] = total_variation(pixels, partial=self.working.parity.partial_total_variation)
-        return self.region.crop(self.working.dilated_mask) * gradient + pixel_term(pixels), losses
+        return self.live.crop(self.working.dilated_mask) * gradient + pixel_term(pixels), losses
 
     def optimize(
         self,
@@ -173,7 +181,7 @@ class Problem:
         Raises: StageFailed when the output is not finite.
         """
         start = self.pixels(self.working.composite)
-        variable = MaskedPixels.under(start, self.region.crop(self.working.dilated_mask))
+        variable = MaskedPixels.under(start, self.live.crop(self.working.dilated_mask))
 
         def evaluate(vector: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
             gradient, losses = self.gradient(variable.scatter(vector), tap_terms, pixel_term)
@@ -181,7 +189,7 @@ class Problem:
 
         def output(vector: Tensor) -> Tensor:
             whole = self.working.composite.clone()
-            self.region.crop(whole).copy_(variable.scatter(vector) / self.working.pixel_scale)
+            self.live.crop(whole).copy_(variable.scatter(vector) / self.working.pixel_scale)
             return whole
 
         def picture(vector: Tensor) -> Tensor:
@@ -224,11 +232,6 @@ def _not_finite(stage: Stage) -> StageFailed:
 
 def _fetch(losses: Mapping[str, Tensor]) -> dict[str, float]:
     return {name: float(value) for name, value in losses.items()}
-
-
-def stride(tap: str) -> int:
-    """Pixels per cell of a tap: 1 for ``relu1_1``, 8 for ``relu4_1``."""
-    return 1 << (int(tap[len("relu")]) - 1)
 
 
 def whole_position_count(working: Working, tap: str) -> int:

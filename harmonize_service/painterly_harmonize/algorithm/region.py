@@ -21,29 +21,87 @@ class Region:
     bottom: int
     right: int
 
+    @property
+    def height(self) -> int:
+        """Number of rows."""
+        return self.bottom - self.top
+
+    @property
+    def width(self) -> int:
+        """Number of columns."""
+        return self.right - self.left
+
+    def grown(self, margin: int) -> Region:
+        """This rectangle with ``margin`` more on each side, beyond the picture too."""
+        return Region(
+            top=self.top - margin, left=self.left - margin, bottom=self.bottom + margin, right=self.right + margin
+        )
+
+    def intersection(self, other: Region) -> Region:
+        """What both rectangles share."""
+        return Region(
+            top=max(self.top, other.top),
+            left=max(self.left, other.left),
+            bottom=min(self.bottom, other.bottom),
+            right=min(self.right, other.right),
+        )
+
+    def union(self, other: Region) -> Region:
+        """The smallest rectangle that holds both."""
+        return Region(
+            top=min(self.top, other.top),
+            left=min(self.left, other.left),
+            bottom=max(self.bottom, other.bottom),
+            right=max(self.right, other.right),
+        )
+
+    def within(self, outer: Region) -> Region:
+        """This rectangle in the coordinates of ``outer``."""
+        return Region(
+            top=self.top - outer.top,
+            left=self.left - outer.left,
+            bottom=self.bottom - outer.top,
+            right=self.right - outer.left,
+        )
+
+    def cells(self, stride: int) -> Region:
+        """The cells of ``stride`` pixels that this rectangle touches."""
+        return Region(
+            top=self.top // stride,
+            left=self.left // stride,
+            bottom=-(-self.bottom // stride),
+            right=-(-self.right // stride),
+        )
+
+    def pixels(self, stride: int) -> Region:
+        """The pixels of a rectangle of cells, beyond the picture too."""
+        return Region(
+            top=self.top * stride, left=self.left * stride, bottom=self.bottom * stride, right=self.right * stride
+        )
+
     def crop(self, image: Tensor) -> Tensor:
         """The rectangle of ...×H×W."""
         return image[..., self.top : self.bottom, self.left : self.right]
 
     def crop_tap(self, features: Tensor, stride: int) -> Tensor:
         """The rectangle's cells of ...×h×w at a tap of ``stride``."""
-        bottom, right = -(-self.bottom // stride), -(-self.right // stride)
-        return features[..., self.top // stride : bottom, self.left // stride : right]
+        return self.cells(stride).crop(features)
+
+
+def bounding_box(mask: Tensor) -> Region:
+    """The smallest rectangle that holds all of a nonempty 1×1×H×W mask."""
+    rows = torch.nonzero(mask[0, 0].amax(1))
+    columns = torch.nonzero(mask[0, 0].amax(0))
+    return Region(
+        top=int(rows.min()), left=int(columns.min()), bottom=int(rows.max()) + 1, right=int(columns.max()) + 1
+    )
 
 
 def region_around(mask: Tensor, reach: int, alignment: int) -> Region:
     """The bounding box of a nonempty 1×1×H×W mask, grown by ``reach`` px, out to multiples of ``alignment``."""
     height, width = mask.shape[-2:]
-    rows = torch.nonzero(mask[0, 0].amax(1))
-    columns = torch.nonzero(mask[0, 0].amax(0))
-    top, bottom = int(rows.min()) - reach, int(rows.max()) + 1 + reach
-    left, right = int(columns.min()) - reach, int(columns.max()) + 1 + reach
-    return Region(
-        top=max(0, top // alignment * alignment),
-        left=max(0, left // alignment * alignment),
-        bottom=min(height, -(-bottom // alignment) * alignment),
-        right=min(width, -(-right // alignment) * alignment),
-    )
+    whole = Region(top=0, left=0, bottom=height, right=width)
+    return bounding_box(mask).grown(reach).cells(alignment).pixels(alignment).intersection(whole)
 
 
 @dataclass(frozen=True, kw_only=True)

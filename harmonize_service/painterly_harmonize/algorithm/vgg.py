@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,6 +62,15 @@ class FeatureNetwork:
         return torch.tensor(values, device=self.device, dtype=self.dtype).view(1, 3, 1, 1)
 
     @property
+    def layers(self) -> Iterator[tuple[str, nn.Module]]:
+        """All layers in order, with their names."""
+        return zip(self._names, self._layers, strict=True)
+
+    def to_input(self, pixels: Tensor) -> Tensor:
+        """RGB in 8-bit units, 1×3×H×W, as the first layer reads it."""
+        return pixels * self._gain + self._offset
+
+    @property
     def kinds(self) -> tuple[str, ...]:
         """Names of all layers in order: ``conv1_1, relu1_1, …, pool1, …``."""
         return self._names
@@ -74,14 +83,19 @@ class FeatureNetwork:
         """
         wanted = set(taps)
         found: dict[str, Tensor] = {}
-        x = pixels * self._gain + self._offset
-        for name, layer in zip(self._names, self._layers, strict=True):
+        x = self.to_input(pixels)
+        for name, layer in self.layers:
             x = layer(x)
             if name in wanted:
                 found[name] = x = x if hook is None else hook(name, x)
                 if len(found) == len(wanted):
                     return found
         raise KeyError(f"network {self.name} has no taps {sorted(wanted - found.keys())}")
+
+
+def stride(tap: str) -> int:
+    """Pixels per cell of a tap: 1 for ``relu1_1``, 8 for ``relu4_1``."""
+    return 1 << (int(tap[len("relu")]) - 1)
 
 
 def layer_names(layers: Iterable[nn.Module]) -> tuple[str, ...]:

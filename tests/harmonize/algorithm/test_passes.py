@@ -10,14 +10,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from painterly_harmonize.algorithm import masks, pass1, pass2
+from painterly_harmonize.algorithm import masks, pass1, pass2, problem
 from painterly_harmonize.algorithm.errors import MaskEmpty, StageFailed, Stopped
 from painterly_harmonize.algorithm.gradients import unit_norm
 from painterly_harmonize.algorithm.losses import binned_table, remap_by_rank
 from painterly_harmonize.algorithm.optimize import NEVER, Evaluation, Tolerances, minimize
 from painterly_harmonize.algorithm.params import ParityParams, Pass1Params, Pass2Params, RefinementGuide
 from painterly_harmonize.algorithm.problem import PixelTerm, Problem, TapTerm, Working, raise_if, working_pictures
-from painterly_harmonize.algorithm.region import MaskedPixels
+from painterly_harmonize.algorithm.region import MaskedPixels, Region
 from painterly_harmonize.algorithm.stage import Inputs, Iterate, Stage
 from painterly_harmonize.algorithm.style_level import Pass2Weights
 from painterly_harmonize.algorithm.vgg import CAFFE_INPUT, FeatureNetwork, LayerPlan, build_network
@@ -85,8 +85,19 @@ class Caught:
         """Gradient by the whole picture's pixels in 8-bit units, where ``image`` is RGB in [0, 1]; and the losses."""
         found, losses = self.problem.gradient(self.problem.pixels(image), self.tap_terms, self.pixel_term)
         whole = torch.zeros_like(image)
-        self.problem.region.crop(whole).copy_(found)
+        self.problem.live.crop(whole).copy_(found)
         return whole, losses
+
+    def features(self, image: Tensor) -> dict[str, Tensor]:
+        """What each tap's terms read, C×N."""
+        found = {}
+
+        def read(tap: str, live: Tensor) -> Tensor:
+            found[tap] = self.problem.features.known[tap].with_live(live)[0].flatten(1)
+            return live
+
+        self.problem.features(self.problem.pixels(image), read)
+        return found
 
 
 @pytest.fixture
@@ -305,9 +316,8 @@ def test_oracle_24_histogram_gradient_is_the_difference_under_the_binary_mask(ca
     only_histogram = Pass2Weights(content=0, style=0, histogram=50, total_variation=0)
     caught = catch(second_pass(network, weights=only_histogram)(pictures))
     twin = pass2_twin(tensors, pictures)
-    taps = network.features(caught.problem.pixels(perturbed(pictures)), pass2.STYLE_TAPS)
-    for tap, term in caught.tap_terms.items():
-        features = taps[tap][0].flatten(1)
+    for tap, features in caught.features(perturbed(pictures)).items():
+        term = caught.tap_terms[tap]
         gradient = term(features, {})
         inside = (caught.problem.soft_masks[tap] > 0.1).flatten()
         assert 0 < int(inside.sum()) < inside.numel()
@@ -329,7 +339,7 @@ def test_oracle_35_masked_pixels_run_like_whole_pictures(
     pictures = small(network)
     caught = catch(make(network)(pictures))
     start = caught.problem.pixels(pictures.composite)
-    variable = MaskedPixels.under(start, caught.problem.region.crop(pictures.dilated_mask))
+    variable = MaskedPixels.under(start, caught.problem.live.crop(pictures.dilated_mask))
     calls = 0
 
     def gradient(pixels: Tensor) -> Tensor:
@@ -409,19 +419,23 @@ def compare_crop_with_whole(
     *,
     precision: float,
 ) -> None:
-    module, make = (pass1, first_pass) if number == 1 else (pass2, second_pass)
+    make = first_pass if number == 1 else second_pass
     image = perturbed(pictures)
     found, losses = (crop := catch(make(network)(pictures))).gradient(image)
-    monkeypatch.setattr(module, "REACH_PX", 10_000)
-    expected, whole_losses = (whole := catch(make(network)(pictures))).gradient(image)
+    with monkeypatch.context() as patch:
+        everything = Region(top=0, left=0, bottom=image.shape[-2], right=image.shape[-1])
+        patch.setattr(problem, "region_around", lambda *_: everything)
+        expected, whole_losses = (whole := catch(make(network)(pictures))).gradient(image)
     assert whole.problem.pixels(image).shape == image.shape
-    assert crop.problem.pixels(image).numel() < 0.95 * image.numel()
+    assert crop.problem.region.height * crop.problem.region.width < 0.95 * image[0, 0].numel()
+    assert crop.problem.pixels(image).numel() < 0.1 * image.numel()
     assert relative(found, expected) < precision
     for name in losses.keys() - {"total_variation"}:
         torch.testing.assert_close(losses[name], whole_losses[name], atol=0, rtol=precision)
-    monkeypatch.setattr(module, "REACH_PX", 8)
-    too_small, _ = catch(make(network)(pictures)).gradient(image)
-    assert relative(too_small, expected) > 10 * precision, "a crop that is too small shows"
+    for step in crop.problem.features._steps:
+        if step.frame is not None:
+            step.frame.cells.zero_()
+    assert relative(crop.gradient(image)[0], expected) > 10 * precision, "what lies around has a part in it"
 
 
 # --- what else a pass promises --------------------------------------------------------------------------------------
@@ -575,10 +589,10 @@ def test_parity_joint_validity_matches_by_shared_cells() -> None:
 def test_parity_binned_histogram_uses_the_bins(catch: Catch) -> None:
     caught, pictures = caught_with(catch, second_pass, ParityParams(binned_histogram=True))
     plain, _ = caught_with(catch, second_pass, ParityParams())
-    network, image = caught.problem.network, perturbed(pictures)
+    image = perturbed(pictures)
     assert relative(caught.gradient(image)[0], plain.gradient(image)[0]) > 1e-6
     twin = pass2_twin(plan_tensors(TOY_PLAN, dtype=torch.float64), pictures)
-    x = network.features(caught.problem.pixels(image), ["relu1_1"])["relu1_1"][0].flatten(1)
+    x = caught.features(image)["relu1_1"]
     inside = (caught.problem.soft_masks["relu1_1"] > 0.1).flatten()
     values = x[:, inside]
     difference = values - remap_by_rank(values, binned_table(twin._style["relu1_1"], values.shape[1]))
