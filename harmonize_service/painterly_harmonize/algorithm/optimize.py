@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -13,6 +13,8 @@ from torch import Tensor
 Evaluation = tuple[Tensor, Mapping[str, Tensor]]
 
 _CURVATURE_THRESHOLD = 1e-10
+# After how many iterations the device is asked whether to go on; asking waits for all but the CPU.
+_QUESTION_PERIODS = {"cpu": 1, "cuda": 25}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,42 +41,90 @@ NEVER = Tolerances(gradient=-1.0, move=-1.0)
 
 
 class _History:
-    """The correction pairs of L-BFGS in one preallocated ring buffer, newest last."""
+    """The correction pairs of L-BFGS in a ring buffer, and all their dot products.
+
+    Everything stays on the device: whether a pair is kept, and where, is never asked by the host. Pair ``i`` is row
+    ``i`` (moves s) and row ``size + 1 + i`` (gradient changes y) of one matrix; row ``size`` takes what is not kept.
+    """
 
     def __init__(self, size: int, like: Tensor) -> None:
-        self._moves = like.new_empty(size, like.numel())
-        self._changes = like.new_empty(size, like.numel())
-        self._curvatures = like.new_empty(size)
-        self._count = 0
-        self.scale: Tensor | float = 1.0
+        self._size = size
+        self._pairs = like.new_zeros(2 * (size + 1), like.numel())
+        small = partial(torch.zeros, device=like.device, dtype=torch.float64)
+        self._move_changes = small(size + 1, size + 1)  # s_i · y_j
+        self._changes = small(size + 1, size + 1)  # y_i · y_j
+        self._scale = like.new_ones(())
+        self._count = torch.zeros((), device=like.device, dtype=torch.int64)
+        self._slots = torch.arange(size, device=like.device)
 
     def add(self, move: Tensor, change: Tensor) -> None:
-        """Keep a pair unless its curvature is too small to trust. Raises: FloatingPointError when it is not finite."""
-        curvature = change @ move
-        known = float(curvature)
-        if not math.isfinite(known):
-            raise FloatingPointError("the gradient is not finite")
-        if known <= _CURVATURE_THRESHOLD:
-            return
-        slot = self._count % len(self._moves)
-        self._moves[slot], self._changes[slot], self._curvatures[slot] = move, change, curvature
-        self._count += 1
-        self.scale = curvature / (change @ change)
+        """Keep a pair unless its curvature is too small to trust."""
+        size, curvature = self._size, change @ move
+        kept = curvature > _CURVATURE_THRESHOLD
+        slot = torch.where(kept, self._count % size, size)[None]
+        self._pairs.index_copy_(0, slot, move[None])
+        self._pairs.index_copy_(0, slot + size + 1, change[None])
+        products = (self._pairs @ torch.stack((move, change), dim=1)).double()
+        moves, changes = products[: size + 1], products[size + 1 :]
+        self._move_changes.index_copy_(0, slot, changes[None, :, 0])
+        self._move_changes.index_copy_(1, slot, moves[:, 1:])
+        self._changes.index_copy_(0, slot, changes[None, :, 1])
+        self._changes.index_copy_(1, slot, changes[:, 1:])
+        self._scale = torch.where(kept, curvature / (change @ change), self._scale)
+        self._count += kept
 
     def direction(self, gradient: Tensor) -> Tensor:
-        """The quasi-Newton direction, by the two-loop recursion."""
-        size, count = len(self._moves), self._count
-        slots = [index % size for index in range(max(0, count - size), count)]
-        direction = -gradient
-        weights: dict[int, Tensor] = {}
-        for slot in reversed(slots):
-            weights[slot] = (self._moves[slot] @ direction) / self._curvatures[slot]
-            direction = direction - weights[slot] * self._changes[slot]
-        direction = direction * self.scale
-        for slot in slots:
-            back = (self._changes[slot] @ direction) / self._curvatures[slot]
-            direction = direction + (weights[slot] - back) * self._moves[slot]
-        return direction
+        """The quasi-Newton direction: the two-loop recursion on dot products, as two triangular systems.
+
+        With R the upper triangle of s_i · y_j, oldest pair first, and D its diagonal, the first loop solves
+        ``R a = Sᵀ g`` and the second ``Rᵀ c = D a - γ (Yᵀ g - YᵀY a)``; then ``H g = γ (g - Y a) + S c``.
+        """
+        size, scale = self._size, self._scale.double()
+        order = (self._count + self._slots) % size
+        products = (self._pairs @ gradient).double()
+        moves, changes = products[order], products[size + 1 + order]
+        triangle = self._move_changes[order[:, None], order].triu()
+        curvatures = triangle.diagonal()
+        # An empty slot is a row and column of zeros: with a one on the diagonal it takes no part.
+        triangle = triangle + torch.diag((curvatures == 0).double())
+        first = _solve(triangle, moves, upper=True)
+        inner = self._changes[order[:, None], order]
+        second = _solve(triangle.T, curvatures * first - scale * (changes - inner @ first), upper=False)
+        weights = products.new_zeros(2 * (size + 1))
+        weights = weights.index_copy(0, order, second).index_copy(0, size + 1 + order, -scale * first)
+        return -(self._scale * gradient + weights.to(gradient.dtype) @ self._pairs)
+
+
+def _solve(triangle: Tensor, right: Tensor, *, upper: bool) -> Tensor:
+    solution: Tensor = torch.linalg.solve_triangular(triangle, right[:, None], upper=upper)
+    return solution[:, 0]
+
+
+class _Lbfgs:
+    """The state of a run, all of it on the device."""
+
+    def __init__(self, start: Tensor, history_size: int, learning_rate: float, tolerances: Tolerances) -> None:
+        self.vector = start.clone()
+        self._history = _History(history_size, start)
+        self._rate, self._tolerances = learning_rate, tolerances
+        self._previous: Tensor | None = None
+        self._move = torch.zeros_like(start)
+        yes = torch.ones((), device=start.device, dtype=torch.bool)
+        self.is_finite, self.is_steep, self.is_moving = yes, yes, yes
+
+    def step(self, gradient: Tensor) -> None:
+        """Move the vector; once a tolerance is met, it stays."""
+        steepest = gradient.abs().max()
+        self.is_finite = self.is_finite & torch.isfinite(steepest)
+        self.is_steep = self.is_steep & ~(steepest <= self._tolerances.gradient)
+        if self._previous is None:
+            move = gradient * (-self._rate * (1 / gradient.abs().sum().clamp(min=1e-30)).clamp(max=1))
+        else:
+            self._history.add(self._move, gradient - self._previous)
+            move = self._history.direction(gradient) * self._rate
+        self._previous, self._move = gradient, move
+        self.vector += torch.where(self.is_steep & self.is_moving, move, 0)
+        self.is_moving = self.is_moving & ~(move.abs().max() <= self._tolerances.move)
 
 
 def minimize(
@@ -89,27 +139,21 @@ def minimize(
     """Minimize by L-BFGS, yielding after every step; ``evaluate`` is called once per iteration.
 
     The first step is ``min(1, 1 / ‖g‖₁) · learning_rate`` long, later ones ``learning_rate``; there is no line search,
-    and the last update is not evaluated again. Ends early only by ``tolerances``.
+    and the last update is not evaluated again. Ends early only by ``tolerances``. On an accelerator nothing waits for
+    it but a question every 25 iterations whether to go on; a vector that has met a tolerance no longer moves.
 
     Raises: FloatingPointError when gradients are not finite.
     """
-    vector = start.clone()
-    history = _History(min(history_size, iteration_count), start)
-    previous: Tensor | None = None
-    move = torch.zeros_like(start)
+    state = _Lbfgs(start, min(history_size, iteration_count), learning_rate, tolerances)
+    period = _QUESTION_PERIODS[start.device.type]
     for iteration in range(1, iteration_count + 1):
-        gradient, losses = evaluate(vector)
-        if tolerances.gradient >= 0 and float(gradient.abs().max()) <= tolerances.gradient:
+        gradient, losses = evaluate(state.vector)
+        state.step(gradient)
+        asked = iteration % period == 0 or iteration == iteration_count
+        if asked and not bool(state.is_finite):
+            raise FloatingPointError("the gradient is not finite")
+        if asked and not bool(state.is_steep):
             return
-        if previous is None:
-            rate = learning_rate * min(1.0, 1.0 / max(float(gradient.abs().sum()), 1e-30))
-            direction = -gradient
-        else:
-            history.add(move, gradient - previous)
-            direction = history.direction(gradient)
-            rate = learning_rate
-        previous, move = gradient, direction * rate
-        vector += move
-        yield Step(iteration=iteration, vector=vector, losses=losses)
-        if tolerances.move >= 0 and float(move.abs().max()) <= tolerances.move:
+        yield Step(iteration=iteration, vector=state.vector, losses=losses)
+        if asked and not bool(state.is_moving):
             return

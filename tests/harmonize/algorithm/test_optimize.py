@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from painterly_harmonize.algorithm import optimize
 from painterly_harmonize.algorithm.optimize import NEVER, Evaluation, Step, Tolerances, minimize
 
 Gradient = Callable[[Tensor], Tensor]
@@ -116,7 +117,7 @@ def pytorch(gradient: Gradient, start: Tensor, *, count: int, rate: float, histo
 @pytest.mark.parametrize("history", [1, 4, 100])
 @pytest.mark.parametrize(("count", "rate"), [(1, 1.0), (2, 0.1), (30, 0.1), (12, 1.0)])
 def test_every_iterate_equals_pytorchs(gradient: Gradient, history: int, count: int, rate: float) -> None:
-    start = torch.linspace(-0.5, 0.8, 12, dtype=torch.float64)
+    start = torch.linspace(-0.5, 0.8, 60, dtype=torch.float64)
     steps = run(gradient, start, count=count, rate=rate, history=history)
     for step in {
         steps[0].iteration: steps[0],
@@ -146,3 +147,21 @@ def test_it_stops_by_its_tolerances_and_only_by_them() -> None:
     moves = [float((b.vector - a.vector).abs().max()) for a, b in itertools.pairwise(steps)]
     assert len(steps) < 50
     assert all(move > 0.5 for move in moves[:-1])
+
+
+def test_a_gradient_that_is_not_finite_ends_the_run() -> None:
+    def gradient(x: Tensor) -> Tensor:
+        return x if x.abs().sum() > 5 else x * torch.nan
+
+    with pytest.raises(FloatingPointError, match="not finite"):
+        run(gradient, torch.tensor([3.0, 4.0]), count=9, rate=1.0)
+
+
+def test_an_accelerator_is_asked_seldom_and_ends_at_the_same_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    start = torch.tensor([3.0, 4.0], dtype=torch.float64)
+    tolerances = Tolerances(gradient=-1, move=0.5)
+    asked = run(itself, start, count=50, rate=0.1, tolerances=tolerances)
+    monkeypatch.setattr(optimize, "_QUESTION_PERIODS", {"cpu": 25})
+    seldom = run(itself, start, count=50, rate=0.1, tolerances=tolerances)
+    assert len(asked) < len(seldom) == 25
+    assert torch.equal(seldom[-1].vector, asked[-1].vector), "what has met its tolerance no longer moves"

@@ -1,0 +1,141 @@
+"""Run a prepared case (a folder with composite, painting and mask) and print what each pass did to its losses.
+
+    python -m tests.benchmarks.paper_case FOLDER... --size 256 --pass1 150 --pass2 200 --level 1 --output DIR
+
+Writes, per case, ``pass1.png``, ``pass2.png``, ``result.png`` and ``sheet.png``: the composite, our passes, and beside
+them the published pictures where the folder has them. ``--set pass2.content_weight=3`` changes any parameter.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from painterly.weights import WeightStore
+from painterly_harmonize.algorithm.params import HarmonizeParams, NetworkName, Pass1Params, Pass2Params
+from painterly_harmonize.algorithm.pipeline import harmonize
+from painterly_harmonize.algorithm.stage import Inputs, Iterate, Result, Stage, StageResult
+from painterly_harmonize.algorithm.vgg import FeatureNetwork, load_network
+
+PUBLISHED = ("published_pass1", "published_pass2", "published_post")
+
+
+def picture(folder: Path, name: str) -> Image.Image | None:
+    """The folder's picture ``name``, whatever its suffix; None when it has none."""
+    paths = sorted(folder.glob(f"{name}.*"))
+    return Image.open(paths[0]) if paths else None
+
+
+def load_inputs(folder: Path, limit_px: int | None = None) -> Inputs:
+    """The case's pictures, reduced to a long side of ``limit_px`` where that is given.
+
+    Outside the mask the composite is made the painting (the published files are JPEGs and differ a little there).
+    """
+
+    def load(name: str, mode: str) -> Tensor | None:
+        image = picture(folder, name)
+        if image is None:
+            return None
+        image = image.convert(mode)
+        if limit_px is not None:
+            image.thumbnail((limit_px, limit_px), Image.Resampling.BOX)
+        array = np.asarray(image, dtype=np.float32) / 255
+        return torch.from_numpy(np.atleast_3d(array).transpose(2, 0, 1)[None].copy())
+
+    composite, painting, mask = load("composite", "RGB"), load("painting", "RGB"), load("mask", "L")
+    if composite is None or painting is None or mask is None:
+        raise SystemExit(f"{folder}: needs composite, painting and mask")
+    return Inputs(composite=composite, painting=painting, mask=(mask > 0.5).float())
+
+
+def device_network(name: NetworkName) -> FeatureNetwork:
+    """The network from the weight store, on the GPU where there is one."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return load_network(name, WeightStore().path(name.value), device)
+
+
+def changed(params: HarmonizeParams, settings: list[str]) -> HarmonizeParams:
+    """``params`` with ``group.name=value`` settings applied."""
+    for setting in settings:
+        path, _, text = setting.partition("=")
+        group, _, name = path.rpartition(".")
+        owner: Any = getattr(params, group) if group else params
+        value = type(getattr(owner, name))(float(text)) if not isinstance(getattr(owner, name), str) else text
+        owner = dataclasses.replace(owner, **{name: value})
+        params = dataclasses.replace(params, **{group: owner}) if group else owner
+    return params
+
+
+def run(folder: Path, params: HarmonizeParams, network: FeatureNetwork, output: Path) -> None:
+    """Run one case, print its loss figures and write its pictures into ``output``."""
+    output.mkdir(parents=True, exist_ok=True)
+    inputs = load_inputs(folder)
+    first: dict[Stage, dict[str, float]] = {}
+    last: dict[Stage, dict[str, float]] = {}
+    begin = time.perf_counter()
+    for event in harmonize(inputs, params, network, lambda: False):
+        if isinstance(event, Iterate):
+            if event.iteration == 1 and event.losses:
+                first[event.stage] = dict(event.losses())
+            if event.iteration == event.iteration_count and event.stage is not Stage.POSTPROCESSING:
+                last[event.stage] = dict(event.losses())
+        elif isinstance(event, StageResult):
+            Image.fromarray(event.image.numpy()).save(output / f"{event.stage.value}.png")
+            print(f"{folder.name} {event.stage.value}: {time.perf_counter() - begin:.1f} s")
+            for name, value in last[event.stage].items():
+                print(f"    {name:16} {first[event.stage][name]:12.4g} -> {value:12.4g}")
+        elif isinstance(event, Result):
+            Image.fromarray(event.image.numpy()).save(output / "result.png")
+            print(f"{folder.name} done: {time.perf_counter() - begin:.1f} s, weights {dict(event.pass2_weights)}")
+    sheet(folder, output)
+
+
+def sheet(folder: Path, output: Path) -> None:
+    """Composite and our pictures in one row, the published ones below."""
+    ours = [
+        picture(folder, "composite"),
+        *(Image.open(output / f"{name}.png") for name in ("pass1", "pass2", "result")),
+    ]
+    rows = [ours, [picture(folder, "painting"), *(picture(folder, name) for name in PUBLISHED)]]
+    width, height = Image.open(output / "result.png").size
+    whole = Image.new("RGB", (4 * width, 2 * height))
+    for row, images in enumerate(rows):
+        for column, image in enumerate(images):
+            if image is not None:
+                whole.paste(image.convert("RGB"), (column * width, row * height))
+    whole.save(output / "sheet.png")
+
+
+def main() -> None:
+    """Parse the command line and run every case."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folders", nargs="+", type=Path)
+    parser.add_argument("--size", type=int, default=256, help="working size, px of the long side")
+    parser.add_argument("--pass1", type=int, default=150, help="iterations")
+    parser.add_argument("--pass2", type=int, default=200, help="iterations")
+    parser.add_argument("--level", type=float, default=5.0, help="stylization level, 1 to 10")
+    parser.add_argument("--set", action="append", default=[], metavar="GROUP.NAME=VALUE")
+    parser.add_argument("--output", type=Path, required=True)
+    options = parser.parse_args()
+    params = HarmonizeParams(
+        stylization_level=options.level,
+        working_long_side_px=options.size,
+        pass1=Pass1Params(iteration_count=options.pass1),
+        pass2=Pass2Params(iteration_count=options.pass2),
+    )
+    params = changed(params, options.set)
+    network = device_network(params.network)
+    for folder in options.folders:
+        run(folder, params, network, options.output / folder.name)
+
+
+if __name__ == "__main__":
+    main()
