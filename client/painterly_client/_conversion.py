@@ -154,6 +154,8 @@ def _result(message: harmonize_pb.ResultEvent) -> Result:
         else {},
         changed_pixel_count=message.changed_pixel_count,
         blend_pixel_count=message.blend_pixel_count,
+        working_width_px=message.working_width_px,
+        working_height_px=message.working_height_px,
         device=message.device,
         weights_checksum=message.weights_checksum,
         stage_times_s={_stage(each.stage): _seconds(each.duration) for each in message.stage_times},

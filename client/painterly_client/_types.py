@@ -144,13 +144,15 @@ class HarmonizeParameters:
     """The whole computation.
 
     ``stylization_level`` is the strength of the painting's style (1 realistic, 5 impressionist, 10 expressionist),
-    ``working_long_side_px`` the long side at which the passes run (64 to 2048), ``seed`` 0 to 2^31-1.
+    ``working_long_side_px`` bounds the long side at which the passes run (64 to 2048), ``object_size_px`` chooses their
+    scale by the size that the object has there (16 to 1024), ``seed`` is 0 to 2^31-1.
     """
 
     preset: Preset | None = None
     network: Network | None = None
     stylization_level: float | None = None
     working_long_side_px: int | None = None
+    object_size_px: int | None = None
     seed: int | None = None
     pass1: Pass1Parameters | None = None
     pass2: Pass2Parameters | None = None

@@ -89,7 +89,10 @@ def params_from_proto(message: pb.HarmonizeParameters) -> HarmonizeParams:
     defaults = PRESETS[preset]
     pass1 = {"iteration_count": defaults.pass1_iteration_count, **_given(message.pass1)}
     pass2 = {"iteration_count": defaults.pass2_iteration_count, **_given(message.pass2), "refinement_guide": guide}
-    whole = {"working_long_side_px": defaults.working_long_side_px, **_given(message)}
+    whole: dict[str, Any] = {"working_long_side_px": defaults.working_long_side_px, "object_size_px": None}
+    if not message.HasField("working_long_side_px"):
+        whole["object_size_px"] = defaults.object_size_px
+    whole.update(_given(message))
     return _build(
         HarmonizeParams,
         "parameters",
@@ -104,12 +107,13 @@ def params_from_proto(message: pb.HarmonizeParameters) -> HarmonizeParams:
 
 
 def params_to_proto(params: HarmonizeParams) -> pb.HarmonizeParameters:
-    """Write parameters with every field set."""
+    """Write parameters with every field set, but for an object size where there is none."""
     return pb.HarmonizeParameters(
         preset=_number_of(params.preset, _PRESETS),
         network=_number_of(params.network, _NETWORKS),
         stylization_level=params.stylization_level,
         working_long_side_px=params.working_long_side_px,
+        object_size_px=params.object_size_px,
         seed=params.seed,
         pass1=pb.Pass1Parameters(**dataclasses.asdict(params.pass1)),
         pass2=pb.Pass2Parameters(

@@ -169,6 +169,8 @@ class HarmonizeServicer(pb_grpc.HarmonizeServiceServicer):
             pass2_weights=pb.Pass2Weights(**result.pass2_weights) if result.pass2_weights else None,
             changed_pixel_count=result.changed_pixel_count,
             blend_pixel_count=result.blend_pixel_count,
+            working_height_px=result.working_size[0],
+            working_width_px=result.working_size[1],
             device=describe_device(self._device),
             weights_checksum=self._networks(order.params.network).checksum,
             stage_times=[

@@ -74,16 +74,16 @@ def changed(params: HarmonizeParams, settings: list[str]) -> HarmonizeParams:
     return params
 
 
-def run(folder: Path, params: HarmonizeParams, network: FeatureNetwork, output: Path) -> None:
+def run(folder: Path, limit_px: int | None, params: HarmonizeParams, network: FeatureNetwork, output: Path) -> None:
     """Run one case, print its loss figures and write its pictures into ``output``."""
     output.mkdir(parents=True, exist_ok=True)
-    inputs = load_inputs(folder)
+    inputs = load_inputs(folder, limit_px)
     first: dict[Stage, dict[str, float]] = {}
     last: dict[Stage, dict[str, float]] = {}
     begin = time.perf_counter()
     for event in harmonize(inputs, params, network, lambda: False):
         if isinstance(event, Iterate):
-            if event.iteration == 1 and event.losses:
+            if event.iteration == 1 and event.stage is not Stage.POSTPROCESSING:
                 first[event.stage] = dict(event.losses())
             if event.iteration == event.iteration_count and event.stage is not Stage.POSTPROCESSING:
                 last[event.stage] = dict(event.losses())
@@ -110,7 +110,7 @@ def sheet(folder: Path, output: Path) -> None:
     for row, images in enumerate(rows):
         for column, image in enumerate(images):
             if image is not None:
-                whole.paste(image.convert("RGB"), (column * width, row * height))
+                whole.paste(image.convert("RGB").resize((width, height)), (column * width, row * height))
     whole.save(output / "sheet.png")
 
 
@@ -118,7 +118,9 @@ def main() -> None:
     """Parse the command line and run every case."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="+", type=Path)
-    parser.add_argument("--size", type=int, default=256, help="working size, px of the long side")
+    parser.add_argument("--input", type=int, help="reduce the case's pictures to this long side first, px")
+    parser.add_argument("--size", type=int, default=256, help="bound of the working size, px of the long side")
+    parser.add_argument("--object", type=int, help="size that the object is to have, px")
     parser.add_argument("--pass1", type=int, default=150, help="iterations")
     parser.add_argument("--pass2", type=int, default=200, help="iterations")
     parser.add_argument("--level", type=float, default=5.0, help="stylization level, 1 to 10")
@@ -128,13 +130,14 @@ def main() -> None:
     params = HarmonizeParams(
         stylization_level=options.level,
         working_long_side_px=options.size,
+        object_size_px=options.object,
         pass1=Pass1Params(iteration_count=options.pass1),
         pass2=Pass2Params(iteration_count=options.pass2),
     )
     params = changed(params, options.set)
     network = device_network(params.network)
     for folder in options.folders:
-        run(folder, params, network, options.output / folder.name)
+        run(folder, options.input, params, network, options.output / folder.name)
 
 
 if __name__ == "__main__":

@@ -42,19 +42,20 @@ def test_an_empty_message_means_the_defaults() -> None:
 
 
 @pytest.mark.parametrize(
-    ("preset", "long_side", "pass1", "pass2"),
+    ("preset", "long_side", "object_size", "pass1", "pass2"),
     [
-        (pb.PRESET_UNSPECIFIED, 600, 200, 400),
-        (pb.PRESET_DRAFT, 448, 60, 120),
-        (pb.PRESET_STANDARD, 600, 200, 400),
-        (pb.PRESET_FULL, 700, 1000, 1000),
+        (pb.PRESET_UNSPECIFIED, 1536, 256, 200, 400),
+        (pb.PRESET_DRAFT, 1024, 176, 60, 120),
+        (pb.PRESET_STANDARD, 1536, 256, 200, 400),
+        (pb.PRESET_FULL, 700, None, 1000, 1000),
     ],
 )
-def test_a_preset_sets_size_and_iteration_counts(
-    preset: pb.Preset.ValueType, long_side: int, pass1: int, pass2: int
+def test_a_preset_sets_sizes_and_iteration_counts(
+    preset: pb.Preset.ValueType, long_side: int, object_size: int | None, pass1: int, pass2: int
 ) -> None:
     params = params_from_proto(pb.HarmonizeParameters(preset=preset))
     assert params.working_long_side_px == long_side
+    assert params.object_size_px == object_size
     assert (params.pass1.iteration_count, params.pass2.iteration_count) == (pass1, pass2)
 
 
@@ -67,7 +68,16 @@ def test_explicit_values_win_over_the_preset_and_zero_is_not_unset() -> None:
     params = params_from_proto(message)
     assert params.pass1 == Pass1Params(iteration_count=7, content_weight=0.0)
     assert params.pass2 == Pass2Params(iteration_count=120, ring_radius_cells=0)
-    assert params.working_long_side_px == 448
+    assert params.working_long_side_px == 1024
+
+
+def test_a_given_long_side_takes_the_place_of_the_presets_object_size() -> None:
+    by_side = params_from_proto(pb.HarmonizeParameters(working_long_side_px=512))
+    assert (by_side.working_long_side_px, by_side.object_size_px) == (512, None)
+    by_object = params_from_proto(pb.HarmonizeParameters(object_size_px=100))
+    assert (by_object.working_long_side_px, by_object.object_size_px) == (1536, 100)
+    both = params_from_proto(pb.HarmonizeParameters(working_long_side_px=512, object_size_px=100))
+    assert (both.working_long_side_px, both.object_size_px) == (512, 100)
 
 
 OWN = HarmonizeParams(
@@ -75,6 +85,7 @@ OWN = HarmonizeParams(
     network=NetworkName.VGG19,
     stylization_level=7.5,
     working_long_side_px=333,
+    object_size_px=99,
     seed=2**31 - 1,
     pass1=Pass1Params(
         iteration_count=11,
@@ -143,6 +154,7 @@ PARAMETER_FAULTS = [
     (pb.HarmonizeParameters(stylization_level=math.nan), "parameters.stylization_level", "nan"),
     (pb.HarmonizeParameters(stylization_level=0.5), "parameters.stylization_level", "0.5"),
     (pb.HarmonizeParameters(working_long_side_px=63), "parameters.working_long_side_px", "63"),
+    (pb.HarmonizeParameters(object_size_px=15), "parameters.object_size_px", "15"),
     (pb.HarmonizeParameters(seed=-1), "parameters.seed", "-1"),
     (pb.HarmonizeParameters(pass1=pb.Pass1Parameters(iteration_count=0)), "parameters.pass1.iteration_count", "0"),
     (pb.HarmonizeParameters(pass1=pb.Pass1Parameters(style_weight=math.inf)), "parameters.pass1.style_weight", "inf"),

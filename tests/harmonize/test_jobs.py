@@ -28,7 +28,14 @@ from tests.harmonize.toy import request, toy_network, until
 CPU = torch.device("cpu")
 EVERYTHING = StreamOptions(progress_interval_s=0, frame_interval_s=0)
 BYTES = torch.zeros(4, 5, 3, dtype=torch.uint8)
-RESULT = Result(image=BYTES, painting_noise=0.5, pass2_weights={}, changed_pixel_count=1, blend_pixel_count=2)
+RESULT = Result(
+    image=BYTES,
+    painting_noise=0.5,
+    pass2_weights={},
+    changed_pixel_count=1,
+    blend_pixel_count=2,
+    working_size=(20, 30),
+)
 
 
 def iterate(stage: Stage, iteration: int, count: int) -> Iterate:

@@ -166,6 +166,8 @@ def _result_json(finished: Finished, destination: Destination) -> dict[str, Any]
         "height_px": result.height_px,
         "changed_pixel_count": result.changed_pixel_count,
         "blend_pixel_count": result.blend_pixel_count,
+        "working_width_px": result.working_width_px,
+        "working_height_px": result.working_height_px,
         "parameters_used": to_json(result.parameters_used),
         "pass2_weights": dict(result.pass2_weights),
         "painting_noise": result.painting_noise,

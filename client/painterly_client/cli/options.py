@@ -149,7 +149,14 @@ def parameter_options(*passes: int) -> Callable[[_F], _F]:
             "--size",
             type=click.IntRange(64, 2048),
             metavar="PX",
-            help="Long side at which the passes run. [default: by preset]",
+            help="Largest long side at which the passes run. [default: by preset]",
+        ),
+        click.option(
+            "--object-size",
+            type=click.IntRange(16, 1024),
+            metavar="PX",
+            help="Size of the object at which the passes run: the square root of its box's area. "
+            "[default: by preset, none with --size]",
         ),
         *(iterations_option(number) for number in passes),
         click.option(
@@ -204,6 +211,7 @@ def parameters_from(options: dict[str, Any]) -> HarmonizeParameters:
         "stylization_level": options["level"],
         "seed": options["seed"],
         "working_long_side_px": options["size"],
+        "object_size_px": options["object_size"],
         "pass1.iteration_count": options.get("pass1_iterations"),
         "pass2.iteration_count": options.get("pass2_iterations"),
     }

@@ -54,6 +54,7 @@ def render(run: Run) -> str:
         "time": f"{sum(result.stage_times_s.values()):.1f} s",
         **{f"time of {stage_text(stage)}": f"{seconds:.1f} s" for stage, seconds in result.stage_times_s.items()},
         "size": f"{result.width_px} × {result.height_px} px",
+        "passes ran at": f"{result.working_width_px} × {result.working_height_px} px",
         "pixels repainted": result.changed_pixel_count,
         "pixels within the blend": result.blend_pixel_count,
         "painting noise": result.painting_noise,

@@ -124,11 +124,18 @@ def area_resize(image: Tensor, size: tuple[int, int]) -> Tensor:
     return image
 
 
+def resize(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resize 1×C×H×W to 1×C×h×w: box averaging to smaller, bicubic to larger sides. Source: section 1.3."""
+    smaller = (min(image.shape[-2], size[0]), min(image.shape[-1], size[1]))
+    image = area_resize(image, smaller)
+    if smaller != tuple(size):
+        image = functional.interpolate(image, size, mode="bicubic", align_corners=False)
+    return image
+
+
 def working_size(height: int, width: int, long_side: int) -> tuple[int, int]:
-    """The size at which the passes run: long side reduced to ``long_side``, the other rounded down; never enlarged."""
+    """The size of a picture whose long side is brought to ``long_side``, the other rounded down."""
     longest = max(height, width)
-    if longest <= long_side:
-        return height, width
     return max(1, height * long_side // longest), max(1, width * long_side // longest)
 
 

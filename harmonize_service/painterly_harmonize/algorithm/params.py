@@ -117,14 +117,21 @@ class PresetDefaults:
     """What a preset stands for."""
 
     working_long_side_px: int
+    object_size_px: int | None
     pass1_iteration_count: int
     pass2_iteration_count: int
 
 
 PRESETS: Mapping[Preset, PresetDefaults] = {
-    Preset.DRAFT: PresetDefaults(working_long_side_px=448, pass1_iteration_count=60, pass2_iteration_count=120),
-    Preset.STANDARD: PresetDefaults(working_long_side_px=600, pass1_iteration_count=200, pass2_iteration_count=400),
-    Preset.FULL: PresetDefaults(working_long_side_px=700, pass1_iteration_count=1000, pass2_iteration_count=1000),
+    Preset.DRAFT: PresetDefaults(
+        working_long_side_px=1024, object_size_px=176, pass1_iteration_count=60, pass2_iteration_count=120
+    ),
+    Preset.STANDARD: PresetDefaults(
+        working_long_side_px=1536, object_size_px=256, pass1_iteration_count=200, pass2_iteration_count=400
+    ),
+    Preset.FULL: PresetDefaults(
+        working_long_side_px=700, object_size_px=None, pass1_iteration_count=1000, pass2_iteration_count=1000
+    ),
 }
 
 
@@ -132,14 +139,16 @@ PRESETS: Mapping[Preset, PresetDefaults] = {
 class HarmonizeParams:
     """Everything that decides a result, besides its inputs and the device.
 
-    ``working_long_side_px`` bounds the size at which the passes run; ``stylization_level`` is 1 (realistic painting)
-    to 10 (expressionist); ``seed`` starts every random generator.
+    ``working_long_side_px`` bounds the size at which the passes run and ``object_size_px``, where given, chooses it:
+    the square root of the area, px, that the mask's bounding box is to have. ``stylization_level`` is 1 (realistic
+    painting) to 10 (expressionist); ``seed`` starts every random generator.
     """
 
     preset: Preset = Preset.STANDARD
     network: NetworkName = NetworkName.VGG16
     stylization_level: float = 5.0
     working_long_side_px: int = PRESETS[Preset.STANDARD].working_long_side_px
+    object_size_px: int | None = PRESETS[Preset.STANDARD].object_size_px
     seed: int = 0
     pass1: Pass1Params = field(
         default_factory=lambda: Pass1Params(iteration_count=PRESETS[Preset.STANDARD].pass1_iteration_count)
@@ -153,4 +162,6 @@ class HarmonizeParams:
     def __post_init__(self) -> None:
         require_range("stylization_level", self.stylization_level, 1, 10)
         require_range("working_long_side_px", self.working_long_side_px, 64, 2048)
+        if self.object_size_px is not None:
+            require_range("object_size_px", self.object_size_px, 16, 1024)
         require_range("seed", self.seed, 0, 2**31 - 1)

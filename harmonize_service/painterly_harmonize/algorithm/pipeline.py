@@ -7,12 +7,11 @@ from functools import partial
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from painterly_harmonize.algorithm import masks, pass1, pass2, postprocess
 from painterly_harmonize.algorithm.errors import AlgorithmError, StageFailed
 from painterly_harmonize.algorithm.params import HarmonizeParams, PostprocessParams
-from painterly_harmonize.algorithm.problem import Working, raise_if, working_pictures
+from painterly_harmonize.algorithm.problem import Working, raise_if, working_long_side, working_pictures
 from painterly_harmonize.algorithm.stage import Event, Inputs, Iterate, Result, Stage, StageResult
 from painterly_harmonize.algorithm.style_level import Pass2Weights, painting_noise, pass2_weights
 from painterly_harmonize.algorithm.vgg import FeatureNetwork
@@ -49,7 +48,7 @@ def run_pass2(inputs: Inputs, params: HarmonizeParams, network: FeatureNetwork, 
     if inputs.pass1_result is None:
         raise AlgorithmError("pass1_result", "is needed to run the second pass")
     job = _Job(inputs, params, network, should_stop)
-    first = masks.area_resize(job.on_device(inputs.pass1_result), job.working_size)
+    first = masks.resize(job.on_device(inputs.pass1_result), job.working_size)
     second = yield from job.pass2(first)
     yield job.result(job.carry_back(second), job.pass_blend_weight())
 
@@ -64,7 +63,8 @@ class _Job:
         self._params, self._network = params, network
         self._check = raise_if(should_stop)
         self._check()
-        self._working: Working = working_pictures(inputs, params.working_long_side_px, params.parity, network)
+        long_side = working_long_side(inputs.mask, params.working_long_side_px, params.object_size_px)
+        self._working: Working = working_pictures(inputs, long_side, params.parity, network)
         self._composite = self.on_device(inputs.composite)
         self._painting = self.on_device(inputs.painting)
         self.mask = self.on_device(inputs.mask)
@@ -121,12 +121,10 @@ class _Job:
         return masks.blend_weight(self.mask, wide=self._params.parity.wide_blend_kernel)
 
     def carry_back(self, output: Tensor) -> Tensor:
-        """A pass's picture at the painting's own size: its change to the composite enlarged, added, blended."""
+        """A pass's picture at the painting's own size: its change to the composite resized, added, blended."""
         if output.shape != self._composite.shape:
-            change = functional.interpolate(
-                output - self._working.composite, self._composite.shape[-2:], mode="bicubic", align_corners=False
-            )
-            output = self._composite + change
+            size = (self._composite.shape[-2], self._composite.shape[-1])
+            output = self._composite + masks.resize(output - self._working.composite, size)
         return masks.blend(output, self._painting, self.pass_blend_weight())
 
     def postprocess(self, output: Tensor) -> Generator[Event, None, Tensor]:
@@ -174,6 +172,7 @@ class _Job:
             pass2_weights={} if self._pass2_weights is None else self._pass2_weights.as_dict(),
             changed_pixel_count=int(changed.sum()),
             blend_pixel_count=int(support.sum()),
+            working_size=self.working_size,
         )
 
 

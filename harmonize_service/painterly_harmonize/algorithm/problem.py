@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -18,10 +19,12 @@ from painterly_harmonize.algorithm.optimize import Step, Tolerances, minimize
 from painterly_harmonize.algorithm.params import ParityParams, Pass1Params, Pass2Params
 from painterly_harmonize.algorithm.partial import PartialFeatures
 from painterly_harmonize.algorithm.region import MaskedPixels, Region, bounding_box, region_around
-from painterly_harmonize.algorithm.stage import Inputs, Iterate, Stage
+from painterly_harmonize.algorithm.stage import MIN_LONG_SIDE_PX, Inputs, Iterate, Stage
 from painterly_harmonize.algorithm.vgg import FeatureNetwork, stride
 
 CONTENT_TAP = "relu4_1"
+# Beyond that an enlarged picture has no detail that a tap could read.
+MAX_ENLARGEMENT = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,21 +48,36 @@ class Working:
         return masks.blend(output, self.painting, weight)
 
 
+def working_long_side(mask: Tensor, limit: int, object_size: int | None) -> int:
+    """The long side at which the passes run, px.
+
+    Without ``object_size`` it is the picture's own, at most ``limit``. With it, the scale is such that the bounding box
+    of the 1×1×H×W ``mask`` has about that many pixels, squared, so that the object has enough cells at every tap and
+    no more than it needs; the picture is enlarged for that up to three times, ``limit`` still holds.
+    """
+    own = max(mask.shape[-2:])
+    if object_size is None:
+        return min(own, limit)
+    box = bounding_box(mask)
+    wanted = own * object_size / math.sqrt(box.height * box.width)
+    return max(MIN_LONG_SIDE_PX, min(round(wanted), own * MAX_ENLARGEMENT, limit))
+
+
 def working_pictures(inputs: Inputs, long_side: int, parity: ParityParams, network: FeatureNetwork) -> Working:
-    """Reduce a job's pictures to working size.
+    """Bring a job's pictures to a working size.
 
     Raises: MaskEmpty when nothing of the mask is left at that size.
     """
     height, width = inputs.painting.shape[-2:]
     size = masks.working_size(height, width, long_side)
 
-    def reduce(image: Tensor) -> Tensor:
-        return masks.area_resize(image.to(device=network.device, dtype=network.dtype), size)
+    def resize(image: Tensor) -> Tensor:
+        return masks.resize(image.to(device=network.device, dtype=network.dtype), size).clamp(0, 1)
 
-    def reduce_mask(mask: Tensor) -> Tensor:
-        return (reduce(mask) >= 0.5).to(network.dtype)
+    def resize_mask(mask: Tensor) -> Tensor:
+        return (resize(mask) >= 0.5).to(network.dtype)
 
-    mask = reduce_mask(inputs.mask)
+    mask = resize_mask(inputs.mask)
     if not bool(mask.any()):
         raise MaskEmpty(
             "mask",
@@ -68,10 +86,10 @@ def working_pictures(inputs: Inputs, long_side: int, parity: ParityParams, netwo
     if inputs.dilated_mask is None:
         dilated = masks.dilate_mask(mask, union=not parity.derived_mask_without_union)
     else:
-        dilated = torch.maximum(reduce_mask(inputs.dilated_mask), mask)
+        dilated = torch.maximum(resize_mask(inputs.dilated_mask), mask)
     return Working(
-        composite=reduce(inputs.composite),
-        painting=reduce(inputs.painting),
+        composite=resize(inputs.composite),
+        painting=resize(inputs.painting),
         mask=mask,
         dilated_mask=dilated,
         parity=parity,

@@ -85,6 +85,7 @@ class Result:
     """The finished picture of a run, uint8 RGB H×W×3 on the CPU, of the painting's size, and what was found.
 
     Outside the blend's support its bytes are the painting's. ``pass2_weights`` is empty when pass 2 did not run.
+    ``working_size`` is the height and width, px, at which the passes ran.
     """
 
     image: Tensor
@@ -92,6 +93,7 @@ class Result:
     pass2_weights: Mapping[str, float]
     changed_pixel_count: int
     blend_pixel_count: int
+    working_size: tuple[int, int]
 
 
 Event = Iterate | StageResult | Result

@@ -74,6 +74,8 @@ def result(data: bytes = RESULT) -> pb.HarmonizeResponse:
         pass2_weights=pb.Pass2Weights(content=1, style=5, histogram=0.5, total_variation=2),
         changed_pixel_count=321,
         blend_pixel_count=456,
+        working_width_px=48,
+        working_height_px=36,
         device="cpu",
         weights_checksum="sha256:" + "ab" * 32,
     )

@@ -73,7 +73,7 @@ def test_what_was_asked_reaches_the_services(
     parameters |= {"parity": {"binned_histogram": True}}
     Path("p.json").write_text(json.dumps(parameters))
     flags = "--at -0.5,0.75 --height 0.25 --rotate -30 --flip --method grabcut --preset draft --level 8 --network vgg19"
-    more = "--size 96 --pass1-iterations 5 --pass2-iterations 7 --frame-interval 0.5 --parameters p.json"
+    more = "--size 96 --object-size 77 --pass1-iterations 5 --pass2-iterations 7 --frame-interval 0.5 --parameters p.json"
     outcome = run("harmonize", *photo_and_painting, "-o", "out.webp", *flags.split(), *more.split())
     assert outcome.exit_code == 0, outcome.stderr
     prepare = preprocess.requests[0]
@@ -96,6 +96,7 @@ def test_what_was_asked_reaches_the_services(
         network=pb.NETWORK_VGG19,
         stylization_level=8,
         working_long_side_px=96,
+        object_size_px=77,
         seed=1,
         pass1=pb.Pass1Parameters(iteration_count=5),
         pass2=pb.Pass2Parameters(iteration_count=7, ring_radius_cells=0),
@@ -135,6 +136,8 @@ def test_the_answer_is_one_json_object(endpoint: str, photo_and_painting: list[P
         "width_px": 24,
         "height_px": 18,
         "changed_pixel_count": 321,
+        "working_width_px": 48,
+        "working_height_px": 36,
         "painting_noise": 0.125,
         "pass2_weights": {"content": 1, "style": 5, "histogram": 0.5, "total_variation": 2},
         "stage_times_s": {"pass1": 1.5, "pass2": 2.5},

@@ -99,6 +99,8 @@ def a_run(**changes: Any) -> Run:
         pass2_weights={"content": 1.0, "style": 5.0},
         changed_pixel_count=321,
         blend_pixel_count=456,
+        working_width_px=48,
+        working_height_px=36,
         device="cuda:0 <b>NVIDIA</b>",
         weights_checksum="sha256:" + "ab" * 32,
         stage_times_s={Stage.PASS1: 1.25, Stage.PASS2: 2.5},

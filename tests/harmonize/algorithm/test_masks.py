@@ -19,6 +19,7 @@ from painterly_harmonize.algorithm.masks import (
     gaussian_blur,
     gaussian_kernel,
     nearest_indices,
+    resize,
     soft_tap_masks,
     tight_tap_mask,
     to_bytes,
@@ -223,14 +224,24 @@ def test_tight_mask_keeps_parts_thinner_than_a_cell() -> None:
         (777, 1000, 700, (543, 700)),
         (1000, 333, 700, (700, 233)),
         (600, 700, 700, (600, 700)),
-        (30, 64, 700, (30, 64)),
+        (30, 64, 128, (60, 128)),
         (4, 4000, 64, (1, 64)),
     ],
 )
-def test_working_size_rounds_down_and_never_enlarges(
+def test_working_size_rounds_down(
     height: int, width: int, long_side: int, expected: tuple[int, int]
 ) -> None:
     assert working_size(height, width, long_side) == expected
+
+
+def test_resizing_averages_to_smaller_and_interpolates_to_larger_sides() -> None:
+    ramp = torch.linspace(0, 1, 40, dtype=torch.float64).expand(1, 3, 20, 40)
+    assert torch.equal(resize(ramp, (20, 40)), ramp)
+    assert torch.equal(resize(ramp, (7, 13)), area_resize(ramp, (7, 13)))
+    larger = resize(ramp, (60, 80))
+    centers = (torch.arange(80, dtype=torch.float64) + 0.5) / 2 - 0.5
+    torch.testing.assert_close(larger[0, 0, 30, 6:-6], (centers / 39)[6:-6], atol=2e-3, rtol=0)
+    assert resize(ramp, (10, 80)).shape == (1, 3, 10, 80)
 
 
 def test_bytes_are_rounded_clipped_and_never_shift_a_level() -> None:

@@ -43,10 +43,12 @@ def test_defaults_are_the_methods() -> None:
     assert not any(getattr(ParityParams(), field.name) for field in fields(ParityParams))
     full = PRESETS[Preset.FULL]
     assert (full.working_long_side_px, full.pass1_iteration_count, full.pass2_iteration_count) == (700, 1000, 1000)
+    assert full.object_size_px is None
     standard = PRESETS[Preset.STANDARD]
     assert HarmonizeParams().pass1.iteration_count == standard.pass1_iteration_count
     assert HarmonizeParams().pass2.iteration_count == standard.pass2_iteration_count
     assert HarmonizeParams().working_long_side_px == standard.working_long_side_px
+    assert HarmonizeParams().object_size_px == standard.object_size_px
 
 
 RANGES: list[tuple[Callable[..., object], str, float, float]] = [
@@ -66,6 +68,7 @@ RANGES: list[tuple[Callable[..., object], str, float, float]] = [
     (Pass2Params, "ring_radius_cells", 0, 8),
     (HarmonizeParams, "stylization_level", 1, 10),
     (HarmonizeParams, "working_long_side_px", 64, 2048),
+    (HarmonizeParams, "object_size_px", 16, 1024),
     (HarmonizeParams, "seed", 0, 2**31 - 1),
 ]
 

@@ -38,6 +38,7 @@ PARAMS = HarmonizeParams(
     pass1=Pass1Params(iteration_count=COUNTS[0]),
     pass2=Pass2Params(iteration_count=COUNTS[1]),
     working_long_side_px=2048,
+    object_size_px=None,
 )
 
 
@@ -224,12 +225,30 @@ def test_a_smaller_working_size_carries_the_change_back() -> None:
     assert {tuple(e.image().shape[-2:]) for e in iterates if e.stage is Stage.POSTPROCESSING} == {(160, 138)}
 
 
+@pytest.mark.parametrize(("object_size", "working"), [(80, (213, 183)), (20, (64, 55)), (400, (480, 414))])
+def test_the_objects_size_chooses_the_working_size(object_size: int, working: tuple[int, int]) -> None:
+    # The object's box is 40 by 90 pixels, 60 squared; a picture is enlarged three times at most.
+    inputs = toy_inputs(160, 138, mask=rectangle_mask(160, 138, (50, 90), (40, 130)))
+    sized = replace(PARAMS, object_size_px=object_size, pass1=Pass1Params(iteration_count=1))
+    events = list(run_pass1(inputs, sized, toy_network(), go_on))
+    assert result_of(events).working_size == working
+    assert {tuple(e.image().shape[-2:]) for e in events if isinstance(e, Iterate)} == {working}
+    assert result_of(events).image.shape == (160, 138, 3)
+
+
+def test_an_enlarged_working_picture_is_still_bounded() -> None:
+    inputs = toy_inputs(160, 138, mask=rectangle_mask(160, 138, (50, 90), (40, 130)))
+    sized = replace(PARAMS, object_size_px=400, working_long_side_px=200, pass1=Pass1Params(iteration_count=1))
+    assert result_of(list(run_pass1(inputs, sized, toy_network(), go_on))).working_size == (200, 172)
+
+
 def test_an_unchanged_working_picture_gives_the_composite_in_full_detail() -> None:
     # Nothing changes at working size, so nothing of the composite's detail may be lost at full size.
     inputs = toy_inputs(160, 138, mask=rectangle_mask(160, 138, (50, 90), (40, 80)))
     still = replace(
         PARAMS,
         working_long_side_px=96,
+        object_size_px=None,
         pass1=Pass1Params(iteration_count=3, style_weight=0, content_weight=0, total_variation_weight=0),
     )
     result = result_of(list(run_pass1(inputs, still, toy_network(torch.float64), go_on)))
