@@ -29,6 +29,7 @@ try:
     from painterly.v1 import harmonize_service_pb2 as pb
     from painterly.v1 import harmonize_service_pb2_grpc as pb_grpc
     from painterly.weights import WeightStore
+    from painterly_harmonize.algorithm.style_cache import StyleCache
     from painterly_harmonize.jobs import JobQueue
     from painterly_harmonize.servicer import HarmonizeServicer, StoredNetworks
     from painterly_harmonize.settings import Settings, SettingsError, describe_device, read_settings, resolve_device
@@ -50,6 +51,10 @@ _FAREWELL_S = 1.0
 @click.option("--device", help="auto, cpu, cuda or cuda:N.  [env PAINTERLY_HARMONIZE_DEVICE; default auto]")
 @click.option("--threads", help="CPU threads of torch.  [env PAINTERLY_HARMONIZE_THREADS; default: the cores]")
 @click.option("--queue-size", help="Jobs that may wait.  [env PAINTERLY_HARMONIZE_QUEUE_SIZE; default 32]")
+@click.option(
+    "--style-cache-mib",
+    help="Memory for features of paintings that come again.  [env PAINTERLY_HARMONIZE_STYLE_CACHE_MIB; default 1024]",
+)
 @click.option("--log-level", help="DEBUG, INFO, WARNING or ERROR.  [env PAINTERLY_HARMONIZE_LOG_LEVEL; default INFO]")
 @click.option("--exit-with-stdin", is_flag=True, help="Stop when standard input ends.")
 def main(*, exit_with_stdin: bool, **flags: str | None) -> None:
@@ -76,7 +81,8 @@ def main(*, exit_with_stdin: bool, **flags: str | None) -> None:
 async def serve(settings: Settings, device: torch.device) -> None:
     """Serve until a signal; then end waiting jobs, let the running one go on for the grace, and stop."""
     queue = JobQueue(device=device, size=settings.queue_size)
-    servicer = HarmonizeServicer(device=device, queue=queue, networks=StoredNetworks(device, WeightStore()))
+    networks, styles = StoredNetworks(device, WeightStore()), StyleCache(settings.style_cache_mib << 20)
+    servicer = HarmonizeServicer(device=device, queue=queue, networks=networks, styles=styles)
     listener = Listener(host=settings.host, port=settings.port, exit_with_stdin=settings.exit_with_stdin)
 
     def register(server: grpc.aio.Server) -> Sequence[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
@@ -20,6 +21,7 @@ from painterly_harmonize.algorithm import pipeline
 from painterly_harmonize.algorithm.errors import AlgorithmError
 from painterly_harmonize.algorithm.params import HarmonizeParams, NetworkName
 from painterly_harmonize.algorithm.stage import Event, Inputs
+from painterly_harmonize.algorithm.style_cache import StyleCache
 from painterly_harmonize.algorithm.vgg import FeatureNetwork, load_network
 from painterly_harmonize.conversion import (
     STAGES,
@@ -42,8 +44,10 @@ from painterly_harmonize.jobs import JobQueue
 from painterly_harmonize.reporting import Finished, Frame, Item, Progress, Queued
 from painterly_harmonize.settings import describe_device
 
+logger = logging.getLogger(__name__)
+
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
-Compute = Callable[[Inputs, HarmonizeParams, FeatureNetwork, Callable[[], bool]], Iterator[Event]]
+Compute = Callable[[Inputs, HarmonizeParams, FeatureNetwork, Callable[[], bool], StyleCache], Iterator[Event]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,10 +105,12 @@ class _Order:
 class HarmonizeServicer(pb_grpc.HarmonizeServiceServicer):
     """RunPass1, RunPass2 and Harmonize over one device's queue."""
 
-    def __init__(self, *, device: torch.device, queue: JobQueue, networks: Networks) -> None:
+    def __init__(self, *, device: torch.device, queue: JobQueue, networks: Networks, styles: StyleCache) -> None:
+        """``styles`` is used on the queue's worker thread alone."""
         self._device = device
         self._queue = queue
         self._networks = networks
+        self._styles = styles
 
     async def RunPass1(
         self, request: pb.RunPass1Request, context: Context
@@ -136,7 +142,14 @@ class HarmonizeServicer(pb_grpc.HarmonizeServiceServicer):
 
         def work(should_stop: Callable[[], bool]) -> Generator[Event, None, None]:
             network = self._networks(order.params.network).network
-            yield from compute(order.pictures.to_inputs(self._device), order.params, network, should_stop)
+            inputs = order.pictures.to_inputs(self._device)
+            hits, misses = self._styles.hit_count, self._styles.miss_count
+            yield from compute(inputs, order.params, network, should_stop, self._styles)
+            logger.info(
+                "the painting's features: %d taps known, %d computed",
+                self._styles.hit_count - hits,
+                self._styles.miss_count - misses,
+            )
 
         job = self._queue.submit(work, order.options)
         try:

@@ -151,7 +151,7 @@ async def test_the_result_says_how_it_came_about_and_keeps_the_painting() -> Non
     assert result.blend_pixel_count == support.sum()
     assert result.parameters_used == params_to_proto(params_from_proto(asked.parameters))
     assert result.painting_noise == pytest.approx(painting_noise(to_tensor(made.painting, CPU)))
-    assert result.pass2_weights.content == 1.0
+    assert result.pass2_weights.content == 2.0
     assert result.pass2_weights.style == 5.0
     assert result.pass2_weights.histogram == 50.0
     assert (result.device, result.weights_checksum) == ("cpu", CHECKSUM)

@@ -18,7 +18,9 @@ from painterly_harmonize.settings import (
     resolve_device,
 )
 
-UNSET: dict[str, str | None] = dict.fromkeys(("host", "port", "device", "threads", "queue_size", "log_level"))
+UNSET: dict[str, str | None] = dict.fromkeys(
+    ("host", "port", "device", "threads", "queue_size", "style_cache_mib", "log_level")
+)
 
 
 def test_defaults() -> None:
@@ -29,6 +31,7 @@ def test_defaults() -> None:
         "device": "auto",
         "threads": available_cores(),
         "queue_size": 32,
+        "style_cache_mib": 1024,
         "log_level": "INFO",
         "exit_with_stdin": False,
     }

@@ -22,6 +22,7 @@ from painterly.v1 import harmonize_service_pb2_grpc as pb_grpc
 from painterly.v1 import image_pb2
 from painterly_harmonize.__main__ import SERVICE_NAME
 from painterly_harmonize.algorithm.params import NetworkName
+from painterly_harmonize.algorithm.style_cache import StyleCache
 from painterly_harmonize.algorithm.vgg import CAFFE_INPUT, FeatureNetwork, TapHook, build_network
 from painterly_harmonize.jobs import JobQueue
 from painterly_harmonize.servicer import HarmonizeServicer, LoadedNetwork, Networks
@@ -116,6 +117,7 @@ class Running:
 
     server: Server
     queue: JobQueue
+    styles: StyleCache
     stub: pb_grpc.HarmonizeServiceAsyncStub
 
 
@@ -125,7 +127,10 @@ async def running(
 ) -> AsyncIterator[Running]:
     """Run the real server on port 0 with the real pipeline over a toy network."""
     queue = JobQueue(device=device, size=queue_size)
-    servicer = HarmonizeServicer(device=device, queue=queue, networks=networks or networks_of(toy_network()))
+    styles = StyleCache()
+    servicer = HarmonizeServicer(
+        device=device, queue=queue, networks=networks or networks_of(toy_network()), styles=styles
+    )
 
     def register(server: grpc.aio.Server) -> Sequence[str]:
         pb_grpc.add_HarmonizeServiceServicer_to_server(servicer, server)
@@ -136,7 +141,7 @@ async def running(
     await server.start()
     try:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}", options=CHANNEL_OPTIONS) as channel:
-            yield Running(server=server, queue=queue, stub=pb_grpc.HarmonizeServiceStub(channel))
+            yield Running(server=server, queue=queue, styles=styles, stub=pb_grpc.HarmonizeServiceStub(channel))
     finally:
         await server.stop()
         await queue.close()

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from painterly_client.cli import exits, harmonizing, health, preprocessing, serving, weighting
+from painterly_client.cli import benching, exits, harmonizing, health, preprocessing, serving, weighting
 from painterly_client.cli.session import Session
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
@@ -52,6 +52,7 @@ for _command in (
     serving.serve,
     weighting.weights,
     health.health,
+    benching.bench,
 ):
     cli.add_command(_command)
 

@@ -69,7 +69,7 @@ class Pass2Params:
     """Refinement. The scales multiply the weights that follow from stylization level and noise (section 3.7)."""
 
     iteration_count: int = 1000
-    content_weight: float = 1.0
+    content_weight: float = 2.0
     style_weight_scale: float = 1.0
     histogram_weight_scale: float = 1.0
     total_variation_weight_scale: float = 1.0

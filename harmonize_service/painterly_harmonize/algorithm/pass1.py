@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -16,12 +16,12 @@ from painterly_harmonize.algorithm.losses import (
     style_loss,
     total_variation_gradient,
 )
-from painterly_harmonize.algorithm.masks import soft_tap_masks
 from painterly_harmonize.algorithm.matching import Measure, nearest_neighbor_field
 from painterly_harmonize.algorithm.optimize import Tolerances
 from painterly_harmonize.algorithm.params import Pass1Params
 from painterly_harmonize.algorithm.problem import CONTENT_TAP, Problem, Working, beginning, whole_position_count
 from painterly_harmonize.algorithm.stage import Iterate, Stage
+from painterly_harmonize.algorithm.style_cache import StyleCache
 from painterly_harmonize.algorithm.vgg import FeatureNetwork
 
 STYLE_TAPS = ("relu3_1", "relu4_1", "relu5_1")
@@ -54,36 +54,40 @@ class _Term:
 
 
 def style_gram_targets(
-    working: Working, network: FeatureNetwork, check: Callable[[], None]
+    problem: Problem, painting: Mapping[str, Tensor], check: Callable[[], None]
 ) -> dict[str, tuple[Tensor, Tensor]]:
     """Per style tap the Gram matrix of the matched painting features, C×C, and the mask's area.
 
-    Source: sections 2.1 and 2.2.
+    ``painting`` holds the whole painting's features, 1×C×h×w per tap. Source: sections 2.1 and 2.2.
     """
-    measure = Measure.JOINT_COSINE if working.parity.joint_validity_matching else Measure.COSINE
-    soft = soft_tap_masks(working.dilated_mask, network.kinds)
-    composite = network.features(working.composite * working.pixel_scale, STYLE_TAPS)
-    painting = network.features(working.painting * working.pixel_scale, STYLE_TAPS)
+    measure = Measure.JOINT_COSINE if problem.working.parity.joint_validity_matching else Measure.COSINE
     targets = {}
     for tap in STYLE_TAPS:
-        mask = soft[tap].flatten()
+        mask, composite = problem.soft_masks[tap].flatten(), problem.features.known[tap].cells
         positions = torch.nonzero(mask).flatten()
-        match, _ = nearest_neighbor_field(composite[tap][0], painting[tap][0], positions, measure, check=check)
+        match, _ = nearest_neighbor_field(composite[0], painting[tap][0], positions, measure, check=check)
         matched = painting[tap][0].flatten(1)[:, match] * mask[positions]
         targets[tap] = (gram_matrix(matched, mask.sum()), mask.sum())
     return targets
 
 
 def run_pass1(
-    working: Working, params: Pass1Params, network: FeatureNetwork, check: Callable[[], None]
+    working: Working,
+    params: Pass1Params,
+    network: FeatureNetwork,
+    check: Callable[[], None],
+    styles: StyleCache | None = None,
 ) -> Generator[Iterate, None, Tensor]:
     """Run the first pass, yielding every iterate; returns its output at working size, not yet blended or clipped.
 
     Raises: StageFailed; whatever ``check`` raises.
     """
     yield beginning(Stage.PASS1, params.iteration_count, working)
-    targets = style_gram_targets(working, network, check)
+    painting = (styles or StyleCache()).features(network, working.painting * working.pixel_scale, STYLE_TAPS)
+    check()
     problem = Problem.around_mask(working, network, STYLE_TAPS, reach=REACH_PX, alignment=ALIGNMENT_PX)
+    check()
+    targets = style_gram_targets(problem, painting, check)
     terms = {
         tap: _Term(
             params=params,

@@ -23,9 +23,11 @@ from painterly_harmonize.algorithm.matching import (
 from painterly_harmonize.algorithm.optimize import NEVER
 from painterly_harmonize.algorithm.params import Pass2Params, RefinementGuide
 from painterly_harmonize.algorithm.problem import CONTENT_TAP, Problem, Working, beginning, whole_position_count
+from painterly_harmonize.algorithm.region import region_around
 from painterly_harmonize.algorithm.stage import Iterate, Stage
+from painterly_harmonize.algorithm.style_cache import StyleCache
 from painterly_harmonize.algorithm.style_level import Pass2Weights
-from painterly_harmonize.algorithm.vgg import FeatureNetwork
+from painterly_harmonize.algorithm.vgg import FeatureNetwork, stride
 
 REFERENCE_TAP = "relu4_1"
 STYLE_TAPS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
@@ -90,8 +92,7 @@ def consistent_matches(
 
     Source: sections 3.1 and 3.2. Raises: MaskEmpty when no cell of the tap lies inside the mask.
     """
-    source = network.features(pass1_result * working.pixel_scale, [REFERENCE_TAP])[REFERENCE_TAP]
-    size = (source.shape[-2], source.shape[-1])
+    size = (painting_features.shape[-2], painting_features.shape[-1])
     tight = tight_tap_mask(working.mask, size)
     inside = torch.nonzero(tight.flatten()).flatten()
     if inside.numel() == 0:
@@ -99,7 +100,11 @@ def consistent_matches(
     reach = _REFINEMENT_REACH_CELLS
     near = functional.max_pool2d(tight.float(), 2 * reach + 1, stride=1, padding=reach)
     positions = torch.nonzero(near.flatten()).flatten()
-    match, _ = nearest_neighbor_field(source[0], painting_features[0], positions, Measure.UNIT_SUM, check=check)
+    region = region_around(working.dilated_mask, REACH_PX, ALIGNMENT_PX)
+    pixels = region.crop(pass1_result) * working.pixel_scale
+    source = network.features(pixels, [REFERENCE_TAP])[REFERENCE_TAP]
+    cells = torch.nonzero(region.crop_tap(near, stride(REFERENCE_TAP)).flatten()).flatten()
+    match, _ = nearest_neighbor_field(source[0], painting_features[0], cells, Measure.UNIT_SUM, check=check)
     nnf = torch.zeros(size[0] * size[1], dtype=torch.int64, device=match.device)
     nnf[positions] = match
     guide = area_resize(working.painting, size)[0] if guide_kind is RefinementGuide.RGB else painting_features[0]
@@ -114,6 +119,7 @@ def run_pass2(
     weights: Pass2Weights,
     network: FeatureNetwork,
     check: Callable[[], None],
+    styles: StyleCache | None = None,
 ) -> Generator[Iterate, None, Tensor]:
     """Run the second pass, yielding every iterate; returns its output at working size, not yet blended or clipped.
 
@@ -121,7 +127,8 @@ def run_pass2(
     Raises: MaskEmpty, StageFailed; whatever ``check`` raises.
     """
     yield beginning(Stage.PASS2, params.iteration_count, working)
-    painting = network.features(working.painting * working.pixel_scale, STYLE_TAPS)
+    painting = (styles or StyleCache()).features(network, working.painting * working.pixel_scale, STYLE_TAPS)
+    check()
     matches = consistent_matches(
         working, pass1_result, painting[REFERENCE_TAP], network, params.refinement_guide, check
     )

@@ -13,41 +13,62 @@ from painterly_harmonize.algorithm.errors import AlgorithmError, StageFailed
 from painterly_harmonize.algorithm.params import HarmonizeParams, PostprocessParams
 from painterly_harmonize.algorithm.problem import Working, raise_if, working_long_side, working_pictures
 from painterly_harmonize.algorithm.stage import Event, Inputs, Iterate, Result, Stage, StageResult
+from painterly_harmonize.algorithm.style_cache import StyleCache
 from painterly_harmonize.algorithm.style_level import Pass2Weights, painting_noise, pass2_weights
 from painterly_harmonize.algorithm.vgg import FeatureNetwork
 
 Run = Iterator[Event]
+# A painting's noise is measured at its own size, at most the paper's, whatever size the passes have.
+_NOISE_LONG_SIDE_PX = 700
 StopQuestion = Callable[[], bool]
 
 
-def harmonize(inputs: Inputs, params: HarmonizeParams, network: FeatureNetwork, should_stop: StopQuestion) -> Run:
+def harmonize(
+    inputs: Inputs,
+    params: HarmonizeParams,
+    network: FeatureNetwork,
+    should_stop: StopQuestion,
+    styles: StyleCache | None = None,
+) -> Run:
     """Both passes and the post-processing.
 
     Yields an Iterate with iteration 0 as a stage begins, one after every step, a StageResult as each pass ends, and
     one Result last. An Iterate's callables are valid until the next event. ``should_stop`` is asked at least once per
-    iteration.
+    iteration. What is learned of the painting goes into ``styles``, and is taken from there.
 
     Raises: AlgorithmError, StageFailed, Stopped.
     """
-    job = _Job(inputs, params, network, should_stop)
+    job = _Job(inputs, params, network, should_stop, styles)
     first = yield from job.pass1()
     second = yield from job.pass2(job.blended(first))
     final = yield from job.postprocess(second)
     yield job.result(final, masks.final_blend_weight(job.mask))
 
 
-def run_pass1(inputs: Inputs, params: HarmonizeParams, network: FeatureNetwork, should_stop: StopQuestion) -> Run:
+def run_pass1(
+    inputs: Inputs,
+    params: HarmonizeParams,
+    network: FeatureNetwork,
+    should_stop: StopQuestion,
+    styles: StyleCache | None = None,
+) -> Run:
     """Pass 1 alone; events and errors as in :func:`harmonize`."""
-    job = _Job(inputs, params, network, should_stop)
+    job = _Job(inputs, params, network, should_stop, styles)
     first = yield from job.pass1()
     yield job.result(job.carry_back(first), job.pass_blend_weight())
 
 
-def run_pass2(inputs: Inputs, params: HarmonizeParams, network: FeatureNetwork, should_stop: StopQuestion) -> Run:
+def run_pass2(
+    inputs: Inputs,
+    params: HarmonizeParams,
+    network: FeatureNetwork,
+    should_stop: StopQuestion,
+    styles: StyleCache | None = None,
+) -> Run:
     """Pass 2 alone, from ``inputs.pass1_result``; events and errors as in :func:`harmonize`."""
     if inputs.pass1_result is None:
         raise AlgorithmError("pass1_result", "is needed to run the second pass")
-    job = _Job(inputs, params, network, should_stop)
+    job = _Job(inputs, params, network, should_stop, styles)
     first = masks.resize(job.on_device(inputs.pass1_result), job.working_size)
     second = yield from job.pass2(first)
     yield job.result(job.carry_back(second), job.pass_blend_weight())
@@ -57,10 +78,15 @@ class _Job:
     """One run: its pictures at both sizes, and the stages over them."""
 
     def __init__(
-        self, inputs: Inputs, params: HarmonizeParams, network: FeatureNetwork, should_stop: StopQuestion
+        self,
+        inputs: Inputs,
+        params: HarmonizeParams,
+        network: FeatureNetwork,
+        should_stop: StopQuestion,
+        styles: StyleCache | None,
     ) -> None:
         torch.manual_seed(params.seed)
-        self._params, self._network = params, network
+        self._params, self._network, self._styles = params, network, styles or StyleCache()
         self._check = raise_if(should_stop)
         self._check()
         long_side = working_long_side(inputs.mask, params.working_long_side_px, params.object_size_px)
@@ -68,7 +94,7 @@ class _Job:
         self._composite = self.on_device(inputs.composite)
         self._painting = self.on_device(inputs.painting)
         self.mask = self.on_device(inputs.mask)
-        self._noise = painting_noise(self._working.painting)
+        self._noise = painting_noise(_at_most(self._painting, _NOISE_LONG_SIDE_PX))
         self._pass2_weights: Pass2Weights | None = None
 
     def on_device(self, image: Tensor) -> Tensor:
@@ -81,7 +107,7 @@ class _Job:
 
     def pass1(self) -> Generator[Event, None, Tensor]:
         """Pass 1 at working size, and its picture as a StageResult; returns the output at working size."""
-        steps = pass1.run_pass1(self._working, self._params.pass1, self._network, self._check)
+        steps = pass1.run_pass1(self._working, self._params.pass1, self._network, self._check, self._styles)
         output = yield from self._checked(steps)
         yield StageResult(stage=Stage.PASS1, image=self._bytes(self.carry_back(output)))
         return output
@@ -103,7 +129,9 @@ class _Job:
             histogram=plain.histogram * own.histogram_weight_scale,
             total_variation=plain.total_variation * own.total_variation_weight_scale,
         )
-        steps = pass2.run_pass2(self._working, pass1_result, own, self._pass2_weights, self._network, self._check)
+        steps = pass2.run_pass2(
+            self._working, pass1_result, own, self._pass2_weights, self._network, self._check, self._styles
+        )
         output = yield from self._checked(steps)
         yield StageResult(stage=Stage.PASS2, image=self._bytes(self.carry_back(output)))
         return output
@@ -174,6 +202,11 @@ class _Job:
             blend_pixel_count=int(support.sum()),
             working_size=self.working_size,
         )
+
+
+def _at_most(image: Tensor, long_side: int) -> Tensor:
+    height, width = image.shape[-2:]
+    return masks.resize(image, masks.working_size(height, width, min(max(height, width), long_side)))
 
 
 class _Shown:

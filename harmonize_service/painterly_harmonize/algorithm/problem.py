@@ -23,8 +23,8 @@ from painterly_harmonize.algorithm.stage import MIN_LONG_SIDE_PX, Inputs, Iterat
 from painterly_harmonize.algorithm.vgg import FeatureNetwork, stride
 
 CONTENT_TAP = "relu4_1"
-# Beyond that an enlarged picture has no detail that a tap could read.
-MAX_ENLARGEMENT = 3
+# 2.8 times: beyond that an enlarged picture has no detail that a tap could read.
+MAX_ENLARGEMENT_QUARTER_OCTAVES = 6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,14 +53,17 @@ def working_long_side(mask: Tensor, limit: int, object_size: int | None) -> int:
 
     Without ``object_size`` it is the picture's own, at most ``limit``. With it, the scale is such that the bounding box
     of the 1×1×H×W ``mask`` has about that many pixels, squared, so that the object has enough cells at every tap and
-    no more than it needs; the picture is enlarged for that up to three times, ``limit`` still holds.
+    no more than it needs; the picture is enlarged for that almost three times at most, and ``limit`` still holds.
+    Scales are quarter octaves: close to its own size a picture keeps it, and a painting that is used again is likely
+    to be seen at the same size again.
     """
     own = max(mask.shape[-2:])
     if object_size is None:
         return min(own, limit)
     box = bounding_box(mask)
-    wanted = own * object_size / math.sqrt(box.height * box.width)
-    return max(MIN_LONG_SIDE_PX, min(round(wanted), own * MAX_ENLARGEMENT, limit))
+    wanted = round(4 * math.log2(object_size / math.sqrt(box.height * box.width)))
+    allowed = math.floor(4 * math.log2(limit / own))
+    return max(MIN_LONG_SIDE_PX, round(own * 2 ** (min(wanted, allowed, MAX_ENLARGEMENT_QUARTER_OCTAVES) / 4)))
 
 
 def working_pictures(inputs: Inputs, long_side: int, parity: ParityParams, network: FeatureNetwork) -> Working:
@@ -152,7 +155,7 @@ class Problem:
         # One more pixel, so that the total variation sees the neighbors of every pixel that moves.
         live = region_around(working.dilated_mask, 1, 1)
         soft = masks.soft_tap_masks(working.dilated_mask, network.kinds)
-        wanted = {tap: bounding_box(soft[tap]).within(region.cells(stride(tap))) for tap in taps}
+        wanted = {tap: _with_neighbors(soft[tap]).within(region.cells(stride(tap))) for tap in taps}
         composite = region.crop(working.composite) * working.pixel_scale
         features = PartialFeatures(network, composite, live.within(region), wanted)
         soft_masks = {
@@ -235,6 +238,13 @@ class Problem:
         if not bool(torch.isfinite(result).all()):
             raise _not_finite(stage)
         return result
+
+
+def _with_neighbors(soft_mask: Tensor) -> Region:
+    """The cells of a soft mask that are not zero and those beside them, which patches of 3×3 cells read."""
+    height, width = soft_mask.shape[-2:]
+    whole = Region(top=0, left=0, bottom=height, right=width)
+    return bounding_box(soft_mask).grown(1).intersection(whole)
 
 
 def _finite(steps: Iterator[Step], stage: Stage) -> Iterator[Step]:

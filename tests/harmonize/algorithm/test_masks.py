@@ -228,9 +228,7 @@ def test_tight_mask_keeps_parts_thinner_than_a_cell() -> None:
         (4, 4000, 64, (1, 64)),
     ],
 )
-def test_working_size_rounds_down(
-    height: int, width: int, long_side: int, expected: tuple[int, int]
-) -> None:
+def test_working_size_rounds_down(height: int, width: int, long_side: int, expected: tuple[int, int]) -> None:
     assert working_size(height, width, long_side) == expected
 
 

@@ -37,7 +37,7 @@ def test_defaults_are_the_methods() -> None:
     assert (first.iteration_count, first.learning_rate, first.history_size) == (1000, 1.0, 100)
     assert (first.content_weight, first.style_weight, first.total_variation_weight) == (5, 100, 1e-3)
     assert (second.iteration_count, second.learning_rate, second.history_size) == (1000, 0.1, 100)
-    assert (second.content_weight, second.ring_radius_cells) == (1, 1)
+    assert (second.content_weight, second.ring_radius_cells) == (2, 1)
     assert second.refinement_guide is RefinementGuide.RGB
     assert HarmonizeParams().stylization_level == 5
     assert not any(getattr(ParityParams(), field.name) for field in fields(ParityParams))

@@ -43,7 +43,7 @@ def never() -> None:
 
 
 def working(inputs: Inputs, network: FeatureNetwork, parity: ParityParams | None = None) -> Working:
-    return working_pictures(inputs, 2048, parity or ParityParams(), network)
+    return working_pictures(inputs, max(inputs.painting.shape), parity or ParityParams(), network)
 
 
 def first_pass(network: FeatureNetwork, params: Pass1Params | None = None) -> Pass:
@@ -580,7 +580,9 @@ def test_parity_joint_validity_matches_by_shared_cells() -> None:
         match, _ = reference.nearest_neighbor_field(composite[0], painting[0], measure)
         matched = painting[0].flatten(1)[:, match].view_as(composite)
         grams[measure] = reference.gram(soft * matched, soft.sum())
-    found, area = pass1.style_gram_targets(pictures, network, never)["relu5_1"]
+    whole = Problem.around_mask(pictures, network, pass1.STYLE_TAPS, reach=176, alignment=16)
+    painting_taps = network.features(pictures.painting * 255, pass1.STYLE_TAPS)
+    found, area = pass1.style_gram_targets(whole, painting_taps, never)["relu5_1"]
     torch.testing.assert_close(found, grams["joint cosine"])
     torch.testing.assert_close(area, soft.sum())
     assert relative(found, grams["cosine"]) > 1e-3

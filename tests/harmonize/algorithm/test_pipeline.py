@@ -22,6 +22,7 @@ from painterly_harmonize.algorithm.pipeline import harmonize, run_pass1, run_pas
 from painterly_harmonize.algorithm.problem import Working
 from painterly_harmonize.algorithm.region import Region
 from painterly_harmonize.algorithm.stage import Event, Inputs, Iterate, Result, Stage, StageResult
+from painterly_harmonize.algorithm.style_cache import StyleCache
 from painterly_harmonize.algorithm.style_level import Pass2Weights, painting_noise
 from painterly_harmonize.algorithm.vgg import CAFFE_INPUT, FeatureNetwork, build_network
 from tests.harmonize.algorithm.toy import (
@@ -132,7 +133,7 @@ def test_result_tells_what_was_found() -> None:
     # Section 3.7 at level 5.
     smoothness = 10 / (1 + 2.718281828459045 ** (1e4 * result.painting_noise - 25))
     assert result.pass2_weights == pytest.approx(
-        {"content": 1, "style": 5, "histogram": (10 - smoothness) * 5, "total_variation": smoothness * 5}, rel=1e-6
+        {"content": 2, "style": 5, "histogram": (10 - smoothness) * 5, "total_variation": smoothness * 5}, rel=1e-6
     )
     changed = (result.image != as_bytes(inputs.painting)).any(-1)
     assert result.changed_pixel_count == int(changed.sum()) > 0
@@ -225,9 +226,11 @@ def test_a_smaller_working_size_carries_the_change_back() -> None:
     assert {tuple(e.image().shape[-2:]) for e in iterates if e.stage is Stage.POSTPROCESSING} == {(160, 138)}
 
 
-@pytest.mark.parametrize(("object_size", "working"), [(80, (213, 183)), (20, (64, 55)), (400, (480, 414))])
+@pytest.mark.parametrize(
+    ("object_size", "working"), [(80, (226, 194)), (20, (64, 55)), (400, (453, 390)), (62, (160, 138))]
+)
 def test_the_objects_size_chooses_the_working_size(object_size: int, working: tuple[int, int]) -> None:
-    # The object's box is 40 by 90 pixels, 60 squared; a picture is enlarged three times at most.
+    # The object's box is 40 by 90 pixels, 60 squared; scales are quarter octaves, up to six of them.
     inputs = toy_inputs(160, 138, mask=rectangle_mask(160, 138, (50, 90), (40, 130)))
     sized = replace(PARAMS, object_size_px=object_size, pass1=Pass1Params(iteration_count=1))
     events = list(run_pass1(inputs, sized, toy_network(), go_on))
@@ -239,7 +242,7 @@ def test_the_objects_size_chooses_the_working_size(object_size: int, working: tu
 def test_an_enlarged_working_picture_is_still_bounded() -> None:
     inputs = toy_inputs(160, 138, mask=rectangle_mask(160, 138, (50, 90), (40, 130)))
     sized = replace(PARAMS, object_size_px=400, working_long_side_px=200, pass1=Pass1Params(iteration_count=1))
-    assert result_of(list(run_pass1(inputs, sized, toy_network(), go_on))).working_size == (200, 172)
+    assert result_of(list(run_pass1(inputs, sized, toy_network(), go_on))).working_size == (190, 163)
 
 
 def test_an_unchanged_working_picture_gives_the_composite_in_full_detail() -> None:
@@ -464,9 +467,10 @@ def test_quantized_first_results_are_whole_levels(quantize: bool, monkeypatch: p
         weights: Pass2Weights,
         network: FeatureNetwork,
         check: Callable[[], None],
+        styles: StyleCache,
     ) -> Generator[Iterate, None, Tensor]:
         seen.append(pass1_result)
-        return original(working, pass1_result, params, weights, network, check)
+        return original(working, pass1_result, params, weights, network, check, styles)
 
     monkeypatch.setattr(pass2, "run_pass2", recording)
     events = all_events(toy_inputs(), replace(PARAMS, parity=ParityParams(quantize_pass1_result=quantize)))
