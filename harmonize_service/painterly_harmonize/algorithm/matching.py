@@ -14,7 +14,8 @@ from torch.nn import functional
 
 _EPSILON = 1e-9
 _UNIT_EPSILON = 1e-8
-DEFAULT_CHUNK_ELEMENTS = 2**24
+# Small enough for a CPU's caches, large enough to keep a GPU busy.
+_CHUNK_ELEMENTS = {"cpu": 2**20, "cuda": 2**26}
 
 
 class Measure(Enum):
@@ -36,14 +37,16 @@ def nearest_neighbor_field(
     positions: Tensor,
     measure: Measure,
     *,
-    chunk_elements: int = DEFAULT_CHUNK_ELEMENTS,
+    chunk_elements: int | None = None,
     check: Callable[[], None] = lambda: None,
 ) -> tuple[Tensor, Tensor]:
     """For each of the n ``positions`` in ``source`` the most similar position in ``style``, and the similarity.
 
-    ``source`` is C×h×w and ``style`` C×H×W. Never holds more than about ``chunk_elements`` pairs at a time;
-    ``check`` is called between chunks and may raise. Source: sections 2.1 and 3.1, section 7 shortcuts 1 to 3.
+    ``source`` is C×h×w and ``style`` C×H×W. Never holds more than about ``chunk_elements`` pairs at a time (by default
+    what suits the device); ``check`` is called between chunks and may raise. Source: sections 2.1 and 3.1, section 7
+    shortcuts 1 to 3.
     """
+    chunk_elements = _CHUNK_ELEMENTS[source.device.type] if chunk_elements is None else chunk_elements
     if measure is Measure.UNIT_SUM:
         source, style = (features / (_norm(features) + _UNIT_EPSILON) for features in (source, style))
     best = torch.full((positions.numel(),), -torch.inf, device=source.device, dtype=source.dtype)

@@ -85,16 +85,18 @@ class PartialFeatures:
     def __init__(self, network: FeatureNetwork, known: Tensor, live: Region, taps: Mapping[str, Region]) -> None:
         """``known`` is the picture, 1×3×H×W RGB in 8-bit units."""
         self._network = network
+        self.layout = network.layout
         self._steps: list[_Step] = []
         self.known: dict[str, KnownFeatures] = {}
         x, changing = network.to_input(known), live
         for name, layer in network.layers:
-            frame, changing = _prepare(layer, x, changing)
+            frame, changing = _prepare(layer, x, changing, network.layout)
             self._steps.append(_Step(name=name, layer=_without_padding(layer), frame=frame))
             x = layer(x)
             if name in taps:
                 region = taps[name].union(changing)
-                self.known[name] = KnownFeatures(cells=region.crop(x).clone(), region=region, live=changing)
+                cells = region.crop(x).clone(memory_format=network.layout)
+                self.known[name] = KnownFeatures(cells=cells, region=region, live=changing)
                 if len(self.known) == len(taps):
                     break
         else:
@@ -121,20 +123,20 @@ class PartialFeatures:
         return x
 
 
-def _prepare(layer: nn.Module, x: Tensor, live: Region) -> tuple[_Frame | None, Region]:
+def _prepare(layer: nn.Module, x: Tensor, live: Region, layout: torch.memory_format) -> tuple[_Frame | None, Region]:
     """The constant cells that a layer reads around ``live`` of its input ``x``, and which of its cells change."""
     height, width = x.shape[-2:]
     whole = Region(top=0, left=0, bottom=height, right=width)
     if isinstance(layer, nn.Conv2d):
         changed = live.grown(1).intersection(whole)
         needed = changed.grown(1)
-        cells = x.new_zeros(*x.shape[:2], needed.height, needed.width)
+        cells = torch.zeros_like(x[..., :1, :1].expand(-1, -1, needed.height, needed.width), memory_format=layout)
         inside = needed.intersection(whole)
         inside.within(needed).crop(cells).copy_(inside.crop(x))
     elif isinstance(layer, nn.MaxPool2d):
         changed = live.cells(2)
         needed = changed.pixels(2).intersection(whole)
-        cells = needed.crop(x).clone()
+        cells = needed.crop(x).clone(memory_format=layout)
     else:
         return None, live
     return _Frame(cells=cells, inner=live.within(needed)), changed

@@ -179,8 +179,9 @@ class Problem:
         def add_gradient(tap: str, features: Tensor) -> Tensor:
             known = self.features.known[tap]
             whole = known.with_live(features.detach())
-            own = tap_terms[tap](whole[0].flatten(1), losses).view_as(whole)
-            return inject(features, known.crop_live(own), known.crop_live(self.soft_masks[tap]))
+            own = known.crop_live(tap_terms[tap](whole[0].flatten(1), losses).view(whole.shape))
+            own = own.contiguous(memory_format=self.features.layout)
+            return inject(features, own, known.crop_live(self.soft_masks[tap]))
 
         with torch.enable_grad():
             leaf = pixels.detach().requires_grad_(True)
