@@ -47,10 +47,11 @@ class Frame:
 class Result:
     """The finished picture, of the painting's size, and how it came about.
 
-    ``parameters_used`` has every field set, so that the run can be repeated. ``pass2_weights`` are the weights that
-    the stylization level and the painting's noise led to, under the names of the losses; empty where the second pass
-    did not run. ``changed_pixel_count`` pixels differ from the painting, ``blend_pixel_count`` lie in the blend's
-    support. The passes ran at ``working_width_px`` by ``working_height_px``. ``weights_checksum`` is ``sha256:`` and 64 hex digits. ``stage_times_s`` is in the order of the stages.
+    ``parameters_used`` has every field set, so that the run can be repeated. ``pass2_weights`` are the weights that the
+    stylization level and the painting's noise led to, under the names of the losses; empty where the second pass did
+    not run. ``changed_pixel_count`` pixels differ from the painting, ``blend_pixel_count`` lie in the blend's support.
+    The passes ran at ``working_width_px`` by ``working_height_px``. ``weights_checksum`` is ``sha256:`` and 64 hex
+    digits. ``stage_times_s`` is in the order of the stages.
     """
 
     image: bytes = field(repr=False)

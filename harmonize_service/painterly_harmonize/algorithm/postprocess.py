@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -12,17 +11,19 @@ from torch.nn import functional
 
 from painterly_harmonize.algorithm.color import lab_to_rgb, rgb_to_lab
 from painterly_harmonize.algorithm.masks import gaussian_blur
+from painterly_harmonize.algorithm.parallel import Workers
+from painterly_harmonize.algorithm.patch_index import PATCH_PX
+from painterly_harmonize.algorithm.patch_search import PatchProgress, nearest_patches
 from painterly_harmonize.algorithm.region import Region, region_around
 
 GUIDED_RADIUS_PX, GUIDED_EPSILON = 2, 0.01
-PATCH_PX = 7
+_BAND_PX = 64
 DETAIL_KERNEL_PX, DETAIL_SIGMA_PX = 7, 1.0
 # Beyond the blend's support: patches that cover it, the detail's kernel, and two guided windows.
 _MARGIN_PX = 2 * PATCH_PX
-_ANCHOR_CHUNK, _STYLE_CHUNK = 2048, 16384
-# Patch pairs to compare at most: about a minute on two CPU cores; a sixth of a picture of 700 px stays below it.
-_PAIR_BUDGET = 25_000_000_000
-# Candidate patches to hold at most: 588 bytes each, twice.
+# Pairs of patches to decide about at most: half a minute on two CPU cores; a third of a picture of 700 px stays below.
+_PAIR_BUDGET = 50_000_000_000
+# Candidate patches to hold at most: 64 to 588 bytes each.
 _CANDIDATE_BUDGET = 1_000_000
 _MAX_ANCHOR_STRIDE = 3
 
@@ -55,14 +56,18 @@ def guided_filter(values: Tensor, guide: Tensor, radius: int, epsilon: float) ->
 
 def denoise_chrominance(image: Tensor, guide: Tensor) -> Tensor:
     """Filter a* and b* of an image along the edges of the composite; the lightness is kept. RGB 1×3×H×W in [0, 1]."""
-    lab = rgb_to_lab(image.clamp(0, 1))
-    filtered = guided_filter(lab[:, 1:], guide, GUIDED_RADIUS_PX, GUIDED_EPSILON)
-    return lab_to_rgb(torch.cat((lab[:, :1], filtered), dim=1)).clamp(0, 1)
+    # In bands, beside each other: the filter holds some thirty numbers for each pixel. Two windows reach two radii.
+    height, reach = image.shape[-2], 2 * GUIDED_RADIUS_PX
 
+    def denoise_band(top: int) -> Tensor:
+        first, last = max(0, top - reach), min(height, top + _BAND_PX + reach)
+        lab = rgb_to_lab(image[..., first:last, :].clamp(0, 1))
+        filtered = guided_filter(lab[:, 1:], guide[..., first:last, :], GUIDED_RADIUS_PX, GUIDED_EPSILON)
+        denoised = lab_to_rgb(torch.cat((lab[:, :1], filtered), dim=1)).clamp(0, 1)
+        return denoised[..., top - first :, :][..., :_BAND_PX, :]
 
-def _patches(image: Tensor, stride: int = 1) -> Tensor:
-    """The 7×7 patches of 1×3×H×W whose top-left corners are multiples of ``stride``, one per row of 147 values."""
-    return functional.unfold(image, PATCH_PX, stride=stride)[0].T
+    with Workers(image.device, lambda: None) as workers:
+        return torch.cat([*workers.map(denoise_band, range(0, height, _BAND_PX))], dim=-2)
 
 
 def search_strides(anchor_count: int, candidate_count: int, budget: int = _PAIR_BUDGET) -> tuple[int, int]:
@@ -77,38 +82,6 @@ def search_strides(anchor_count: int, candidate_count: int, budget: int = _PAIR_
     pairs = anchor_count * candidate_count / anchor_stride**2
     excess = max(pairs / budget, candidate_count / _CANDIDATE_BUDGET)
     return anchor_stride, max(1, math.ceil(math.sqrt(excess)))
-
-
-def nearest_patches(
-    queries: Tensor, candidates: Tensor, check: Callable[[], None] = lambda: None
-) -> Iterator[tuple[int, Tensor]]:
-    """For chunks of the n×d ``queries``, the row of the m×d ``candidates`` nearest in L2, lowest row first.
-
-    Yields the number of finished queries with the chunk's result, int64. Exact and deterministic.
-    """
-    # Nearest in L2 is largest in ⟨a, b⟩ - ½‖b‖²; centering keeps the products small.
-    center = candidates.mean(0)
-    candidates = candidates - center
-    halves = candidates.square().sum(1) / 2
-    finished = 0
-    for query in torch.split(queries - center, _ANCHOR_CHUNK):
-        blocks = range(0, len(candidates), _STYLE_CHUNK)
-        best = torch.stack([_scores(query, candidates, halves, start).amax(1) for start in blocks])
-        check()
-        # The maximum alone is much cheaper than its position: look for that only in the block that holds it.
-        winner = best.argmax(0)
-        result = torch.zeros(len(query), dtype=torch.int64, device=query.device)
-        for number in torch.unique(winner).tolist():
-            rows = torch.nonzero(winner == number).flatten()
-            start = number * _STYLE_CHUNK
-            result[rows] = start + _scores(query[rows], candidates, halves, start).argmax(1)
-        finished += len(query)
-        yield finished, result
-
-
-def _scores(query: Tensor, candidates: Tensor, halves: Tensor, start: int) -> Tensor:
-    block = slice(start, start + _STYLE_CHUNK)
-    return torch.addmm(halves[block], query, candidates[block].T, beta=-1)
 
 
 def vote(corners: Tensor, anchors: Tensor, size: tuple[int, int], painting: Tensor) -> tuple[Tensor, Tensor]:
@@ -132,14 +105,6 @@ def vote(corners: Tensor, anchors: Tensor, size: tuple[int, int], painting: Tens
     return picture, (count > 0).view(1, 1, height, width)
 
 
-@dataclass(frozen=True, kw_only=True)
-class PatchProgress:
-    """How many of the patches are matched."""
-
-    finished: int
-    total: int
-
-
 def patch_anchors(support: Tensor) -> Tensor:
     """Flat top-left corners of all patches inside the picture that touch the 1×1×H×W ``support``."""
     height, width = support.shape[-2:]
@@ -161,22 +126,18 @@ def synthesize_patches(
     anchors = patch_anchors(support)
     candidate_count = (style_height - PATCH_PX + 1) * (style_width - PATCH_PX + 1)
     anchor_stride, stride = search_strides(len(anchors), candidate_count)
-    anchor_y, anchor_x = anchors // width, anchors % width
-    kept = (anchor_y % anchor_stride == 0) & (anchor_x % anchor_stride == 0)
-    anchors, anchor_y, anchor_x = anchors[kept], anchor_y[kept], anchor_x[kept]
-    queries = _patches(image)[anchor_y * (width - PATCH_PX + 1) + anchor_x]
-    found = []
-    yield PatchProgress(finished=0, total=len(anchors))
-    for finished, result in nearest_patches(queries, _patches(painting, stride), check):
-        found.append(result)
-        yield PatchProgress(finished=finished, total=len(anchors))
-    match = torch.cat(found)
-    columns = (style_width - PATCH_PX) // stride + 1
-    corners = match // columns * stride * style_width + match % columns * stride
-    base, covered = vote(corners, anchors, (height, width), painting)
-    # Departure from section 4, step 3: normalized at the frame, where zero padding would draw a bright line.
-    detail = image - gaussian_blur(image, DETAIL_KERNEL_PX, DETAIL_SIGMA_PX, normalized=True)
-    yield torch.where((support > 0) & covered, base + detail, image)
+    anchors = anchors[(anchors // width % anchor_stride == 0) & (anchors % width % anchor_stride == 0)]
+    corners = yield from nearest_patches(image, anchors, painting, stride, check)
+
+    def assemble() -> Tensor:
+        base, covered = vote(corners, anchors, (height, width), painting)
+        # Departure from section 4, step 3: normalized at the frame, where zero padding would draw a bright line.
+        detail = image - gaussian_blur(image, DETAIL_KERNEL_PX, DETAIL_SIGMA_PX, normalized=True)
+        return torch.where((support > 0) & covered, base + detail, image)
+
+    with Workers(image.device, check) as workers:
+        picture = workers.run(assemble)
+    yield picture
 
 
 def support_region(weight: Tensor) -> Region:

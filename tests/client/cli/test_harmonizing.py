@@ -73,8 +73,10 @@ def test_what_was_asked_reaches_the_services(
     parameters |= {"parity": {"binned_histogram": True}}
     Path("p.json").write_text(json.dumps(parameters))
     flags = "--at -0.5,0.75 --height 0.25 --rotate -30 --flip --method grabcut --preset draft --level 8 --network vgg19"
-    more = "--size 96 --object-size 77 --pass1-iterations 5 --pass2-iterations 7 --frame-interval 0.5 --parameters p.json"
-    outcome = run("harmonize", *photo_and_painting, "-o", "out.webp", *flags.split(), *more.split())
+    sizes = "--size 96 --object-size 77"
+    more = "--pass1-iterations 5 --pass2-iterations 7 --frame-interval 0.5 --parameters p.json"
+    arguments = f"{flags} {sizes} {more}".split()
+    outcome = run("harmonize", *photo_and_painting, "-o", "out.webp", *arguments)
     assert outcome.exit_code == 0, outcome.stderr
     prepare = preprocess.requests[0]
     assert prepare.photo.data == photo_and_painting[0].read_bytes()

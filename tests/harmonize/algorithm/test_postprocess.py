@@ -10,15 +10,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from painterly_harmonize.algorithm import postprocess
+from painterly_harmonize.algorithm import patch_search, postprocess
 from painterly_harmonize.algorithm.color import lab_to_rgb, rgb_to_lab
 from painterly_harmonize.algorithm.masks import gaussian_blur
+from painterly_harmonize.algorithm.patch_index import PATCH_PX
+from painterly_harmonize.algorithm.patch_search import PatchProgress, nearest_patches
 from painterly_harmonize.algorithm.postprocess import (
-    PATCH_PX,
-    PatchProgress,
     denoise_chrominance,
     guided_filter,
-    nearest_patches,
     patch_anchors,
     search_strides,
     support_region,
@@ -93,26 +92,31 @@ def test_denoising_filters_a_and_b_and_keeps_the_lightness() -> None:
     assert float((rgb_to_lab(found) - lab).abs().max()) > 1
 
 
+@pytest.mark.parametrize("band", [1, 4, 5, 12])
+def test_denoising_in_bands_equals_denoising_at_once(band: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    image, guide = random(1, 3, 23, 13), random(1, 3, 23, 13, seed=1)
+    whole = denoise_chrominance(image, guide)
+    monkeypatch.setattr(postprocess, "_BAND_PX", band)
+    torch.testing.assert_close(denoise_chrominance(image, guide), whole, atol=1e-10, rtol=0)
+
+
 def finish(steps: Iterator[PatchProgress | Tensor]) -> Tensor:
     *_, last = steps
     assert isinstance(last, Tensor)
     return last
 
 
-def patches(image: Tensor) -> Tensor:
-    """All 7×7 patches, one per row, top-left corners in row-major order."""
-    height, width = image.shape[-2:]
-    corners = itertools.product(range(height - PATCH_PX + 1), range(width - PATCH_PX + 1))
-    return torch.stack([image[0, :, y : y + PATCH_PX, x : x + PATCH_PX].flatten() for y, x in corners])
-
-
 def test_oracle_37_a_painting_votes_for_itself() -> None:
     painting = random(1, 3, 19, 23)
-    corners = patch_anchors(torch.ones(1, 1, 19, 23))
-    (_, match), *rest = nearest_patches(patches(painting), patches(painting))
-    assert rest == []
-    assert match.tolist() == list(range(13 * 17))
-    base, covered = vote(match // 17 * 23 + match % 17, corners, (19, 23), painting)
+    anchors = patch_anchors(torch.ones(1, 1, 19, 23))
+    found: list[Tensor] = []
+
+    def search() -> Iterator[PatchProgress]:
+        found.append((yield from nearest_patches(painting, anchors, painting)))
+
+    assert [step.finished for step in search()] == [0, 13 * 17]
+    assert torch.equal(found[0], anchors)
+    base, covered = vote(found[0], anchors, (19, 23), painting)
     torch.testing.assert_close(base, painting, atol=1e-12, rtol=0)
     assert bool(covered.all())
 
@@ -126,28 +130,6 @@ def test_oracle_37_a_paintings_detail_is_added_to_it() -> None:
     # Departure at the frame: the kernel is normalized there, so a constant picture has no detail.
     constant = torch.full((1, 3, 19, 23), 0.4, dtype=torch.float64)
     torch.testing.assert_close(finish(synthesize_patches(constant, constant, torch.ones(1, 1, 19, 23))), constant)
-
-
-@pytest.mark.parametrize(("query_chunk", "style_chunk"), [(2048, 16384), (4, 7), (1, 1), (5, 100)])
-def test_nearest_patches_equal_a_full_table(
-    query_chunk: int, style_chunk: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(postprocess, "_ANCHOR_CHUNK", query_chunk)
-    monkeypatch.setattr(postprocess, "_STYLE_CHUNK", style_chunk)
-    queries, candidates = random(23, 12), random(31, 12, seed=1)
-    expected = (queries[:, None] - candidates[None]).square().sum(-1).argmin(1)
-    found = list(nearest_patches(queries, candidates))
-    assert torch.equal(torch.cat([match for _, match in found]), expected)
-    assert [finished for finished, _ in found] == [min(query_chunk * (n + 1), 23) for n in range(len(found))]
-    assert found[-1][0] == 23
-
-
-@pytest.mark.parametrize("style_chunk", [16384, 3, 1])
-def test_of_equal_patches_the_first_is_taken(style_chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(postprocess, "_STYLE_CHUNK", style_chunk)
-    candidates = torch.tensor([[0.0, 4.0], [2.0, 2.0], [0.0, 0.0], [2.0, 2.0]] * 2, dtype=torch.float64)
-    ((_, match),) = nearest_patches(torch.tensor([[2.0, 2.0], [0.0, 0.5]], dtype=torch.float64), candidates)
-    assert match.tolist() == [1, 2]
 
 
 def test_vote_is_the_mean_of_all_proposals() -> None:
@@ -220,7 +202,7 @@ def test_the_region_around_the_support_is_large_enough() -> None:
 
 
 def test_synthesis_reports_its_progress_and_can_be_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(postprocess, "_ANCHOR_CHUNK", 50)
+    monkeypatch.setattr(patch_search, "_PART_SIZES", (50, 50))
     image, painting = random(1, 3, 22, 27), random(1, 3, 24, 21, seed=1)
     support = rectangle_mask(22, 27, (5, 12), (10, 20))
     total = patch_anchors(support).numel()
