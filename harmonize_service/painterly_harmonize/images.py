@@ -13,7 +13,7 @@ from painterly.errors import ServiceError
 from painterly.limits import MAX_MESSAGE_BYTES
 from painterly.v1 import error_reason_pb2, image_pb2
 from painterly.v1 import harmonize_service_pb2 as pb
-from painterly_harmonize.algorithm.masks import area_resize, to_bytes, working_size
+from painterly_harmonize.algorithm.masks import area_resize, reduced_size, to_bytes
 from painterly_harmonize.algorithm.stage import MIN_LONG_SIDE_PX, Inputs
 from painterly_images import decode, encode, require_same_size
 
@@ -133,7 +133,7 @@ def preview(image: Tensor, long_side: int) -> NDArray[np.uint8]:
     """RGB float32 1×3×h×w in [0, 1] to uint8 H×W×3 of at most ``long_side`` pixels per side, reduced by area."""
     height, width = image.shape[-2:]
     with torch.no_grad():
-        return to_bytes(area_resize(image.detach(), working_size(height, width, long_side))).numpy()
+        return to_bytes(area_resize(image.detach(), reduced_size(height, width, long_side))).numpy()
 
 
 def encode_result(pixels: NDArray[np.uint8], image_format: image_pb2.ImageFormat.ValueType) -> image_pb2.Image:

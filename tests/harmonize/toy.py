@@ -94,13 +94,14 @@ def png(pixels: NDArray[Any]) -> image_pb2.Image:
 
 
 def request(kind: type[_Request], iteration_count: int = 3, of: Scene | None = None) -> _Request:
-    """A valid request with few iterations, every event shown."""
+    """A valid request with few iterations at the pictures' own size, every event shown."""
     pictures = of or scene()
     message = kind(
         composite=png(pictures.composite),
         painting=png(pictures.painting),
         mask=png(pictures.mask),
         parameters=pb.HarmonizeParameters(
+            working_long_side_px=2048,
             pass1=pb.Pass1Parameters(iteration_count=iteration_count),
             pass2=pb.Pass2Parameters(iteration_count=iteration_count),
             postprocess=pb.PostprocessParameters(skip_patch_synthesis=True),

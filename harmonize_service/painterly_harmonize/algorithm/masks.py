@@ -139,6 +139,11 @@ def working_size(height: int, width: int, long_side: int) -> tuple[int, int]:
     return max(1, height * long_side // longest), max(1, width * long_side // longest)
 
 
+def reduced_size(height: int, width: int, limit: int) -> tuple[int, int]:
+    """The size of a picture whose long side is brought to ``limit`` at most; never enlarged."""
+    return working_size(height, width, min(max(height, width), limit))
+
+
 def blend_weight(mask: Tensor, *, wide: bool = False) -> Tensor:
     """The weight of the output in a pass's blend, 1×1×H×W in [0, 1]: the tight mask blurred by a 7×7 Gaussian.
 

@@ -206,7 +206,7 @@ class _Job:
 
 def _at_most(image: Tensor, long_side: int) -> Tensor:
     height, width = image.shape[-2:]
-    return masks.resize(image, masks.working_size(height, width, min(max(height, width), long_side)))
+    return masks.resize(image, masks.reduced_size(height, width, long_side))
 
 
 class _Shown:

@@ -19,6 +19,7 @@ from painterly_harmonize.algorithm.masks import (
     gaussian_blur,
     gaussian_kernel,
     nearest_indices,
+    reduced_size,
     resize,
     soft_tap_masks,
     tight_tap_mask,
@@ -230,6 +231,11 @@ def test_tight_mask_keeps_parts_thinner_than_a_cell() -> None:
 )
 def test_working_size_rounds_down(height: int, width: int, long_side: int, expected: tuple[int, int]) -> None:
     assert working_size(height, width, long_side) == expected
+
+
+@pytest.mark.parametrize(("limit", "expected"), [(16, (12, 16)), (64, (48, 64)), (700, (48, 64))])
+def test_a_reduced_size_is_never_larger(limit: int, expected: tuple[int, int]) -> None:
+    assert reduced_size(48, 64, limit) == expected
 
 
 def test_resizing_averages_to_smaller_and_interpolates_to_larger_sides() -> None:
