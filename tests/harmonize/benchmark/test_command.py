@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -127,7 +128,10 @@ def stored_weights() -> None:
 @pytest.mark.weights
 @pytest.mark.usefixtures("stored_weights")
 def test_an_interrupt_ends_the_measuring_process_too() -> None:
-    with subprocess.Popen([*COMMAND, "--preset", "none"], stderr=subprocess.PIPE, text=True) as process:
+    command = [*COMMAND, "--preset", "none"]
+    # A test run that was started in the background ignores interrupts, and so would what it starts.
+    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=heed) as process:
         assert process.stderr is not None
         assert process.stderr.readline().startswith("[1/3] coffee, 512 px, cpu: ")
         process.send_signal(signal.SIGINT)
