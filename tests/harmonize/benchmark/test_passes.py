@@ -99,15 +99,15 @@ def test_the_best_convolution_is_one_of_the_shapes() -> None:
 
 
 def test_peak_memory_is_what_was_held_at_a_time() -> None:
-    # Freed before: it must not count.
-    torch.ones(128 * MEBIBYTE // 4)
+    # Freed before: it must not count. Blocks as large go back to the system when they are freed.
+    torch.ones(512 * MEBIBYTE // 4)
     memory = PeakMemory(CPU)
     for _ in range(3):
-        torch.ones(32 * MEBIBYTE // 4)
+        torch.ones(256 * MEBIBYTE // 4)
     peak = memory.beyond()
     if peak is None:
         pytest.skip("the high-water mark cannot be reset here")
-    assert 31 * MEBIBYTE < peak < 48 * MEBIBYTE
+    assert 255 * MEBIBYTE < peak < 384 * MEBIBYTE
 
 
 def test_devices_are_found_or_refused() -> None:
