@@ -32,7 +32,14 @@ try:
     from painterly_harmonize.algorithm.style_cache import StyleCache
     from painterly_harmonize.jobs import JobQueue
     from painterly_harmonize.servicer import HarmonizeServicer, StoredNetworks
-    from painterly_harmonize.settings import Settings, SettingsError, describe_device, read_settings, resolve_device
+    from painterly_harmonize.settings import (
+        Settings,
+        SettingsError,
+        describe_device,
+        read_settings,
+        resolve_device,
+        set_up_torch,
+    )
 except ModuleNotFoundError as missing:
     if (missing.name or "").startswith("painterly"):
         raise
@@ -71,10 +78,7 @@ def main(*, exit_with_stdin: bool, **flags: str | None) -> None:
         _fail(error.message)
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     torch.set_num_interop_threads(1)
-    torch.set_num_threads(settings.threads)
-    # The same request gives the same bytes on the same device, and convolutions keep float32's precision.
-    torch.backends.cudnn.deterministic = True
-    torch.backends.cudnn.allow_tf32 = False
+    set_up_torch(settings.threads)
     asyncio.run(serve(settings, device))
 
 

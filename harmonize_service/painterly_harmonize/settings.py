@@ -99,6 +99,14 @@ def _fault(name: str, value: object, rule: str) -> str:
     return f"{flag} (or {ENVIRONMENT_PREFIX}{name.upper()}) {rule}, got {value!r}"
 
 
+def set_up_torch(threads: int) -> None:
+    """Compute with ``threads`` CPU threads, and so that the same request gives the same bytes on the same device."""
+    torch.set_num_threads(threads)
+    torch.backends.cudnn.deterministic = True
+    # Convolutions keep float32's precision.
+    torch.backends.cudnn.allow_tf32 = False
+
+
 def resolve_device(name: str) -> torch.device:
     """The device that a setting names, with its index. Raises: ServiceError DEVICE_MISSING when it is not there."""
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0

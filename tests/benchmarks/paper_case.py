@@ -14,16 +14,17 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
 
-from painterly.weights import WeightStore
-from painterly_harmonize.algorithm.params import HarmonizeParams, NetworkName, Pass1Params, Pass2Params
+from painterly_harmonize.algorithm.params import HarmonizeParams, Pass1Params, Pass2Params
 from painterly_harmonize.algorithm.pipeline import harmonize
 from painterly_harmonize.algorithm.stage import Inputs, Iterate, Result, Stage, StageResult
 from painterly_harmonize.algorithm.vgg import FeatureNetwork, load_network
+from painterly_harmonize.benchmark.cases import case_of_folder, load_case
+from painterly_harmonize.benchmark.errors import BenchmarkError
+from painterly_harmonize.benchmark.measuring import weights_path
+from painterly_harmonize.settings import resolve_device
 
 PUBLISHED = ("published_pass1", "published_pass2", "published_post")
 
@@ -35,31 +36,14 @@ def picture(folder: Path, name: str) -> Image.Image | None:
 
 
 def load_inputs(folder: Path, limit_px: int | None = None) -> Inputs:
-    """The case's pictures, reduced to a long side of ``limit_px`` where that is given.
-
-    Outside the mask the composite is made the painting (the published files are JPEGs and differ a little there).
-    """
-
-    def load(name: str, mode: str) -> Tensor | None:
-        image = picture(folder, name)
-        if image is None:
-            return None
-        image = image.convert(mode)
-        if limit_px is not None:
-            image.thumbnail((limit_px, limit_px), Image.Resampling.BOX)
-        array = np.asarray(image, dtype=np.float32) / 255
-        return torch.from_numpy(np.atleast_3d(array).transpose(2, 0, 1)[None].copy())
-
-    composite, painting, mask = load("composite", "RGB"), load("painting", "RGB"), load("mask", "L")
-    if composite is None or painting is None or mask is None:
-        raise SystemExit(f"{folder}: needs composite, painting and mask")
-    return Inputs(composite=composite, painting=painting, mask=(mask > 0.5).float())
-
-
-def device_network(name: NetworkName) -> FeatureNetwork:
-    """The network from the weight store, on the GPU where there is one."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return load_network(name, WeightStore().path(name.value), device)
+    """The case's pictures, at a long side of ``limit_px`` where that is given; the loose mask is left out."""
+    try:
+        case = case_of_folder(folder)
+        assert case.painting is not None
+        with Image.open(case.painting) as painting:
+            return load_case(case, limit_px or max(painting.size), torch.device("cpu"))
+    except BenchmarkError as error:
+        raise SystemExit(str(error)) from error
 
 
 def changed(params: HarmonizeParams, settings: list[str]) -> HarmonizeParams:
@@ -135,7 +119,7 @@ def main() -> None:
         pass2=Pass2Params(iteration_count=options.pass2),
     )
     params = changed(params, options.set)
-    network = device_network(params.network)
+    network = load_network(params.network, weights_path(params.network), resolve_device("auto"))
     for folder in options.folders:
         run(folder, options.input, params, network, options.output / folder.name)
 

@@ -27,6 +27,7 @@ from torch import Tensor
 from painterly_harmonize.algorithm import masks, postprocess
 from painterly_harmonize.algorithm.patch_index import PATCH_PX, patches_at
 from painterly_harmonize.algorithm.patch_search import nearest_patches
+from painterly_harmonize.benchmark.measuring import PeakMemory
 from tests.benchmarks.paper_case import load_inputs, picture
 
 BRUTE_ANCHORS, BRUTE_CHUNK = 1024, 16384
@@ -63,15 +64,10 @@ def synthetic_pictures(text: str) -> Pictures:
 
 def peak_rise_mib(work: Callable[[], None]) -> float:
     """By how much the process's peak of resident memory rises above what it holds, while ``work`` runs."""
-    Path("/proc/self/clear_refs").write_text("5")
-
-    def held(name: str) -> float:
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return next(float(line.split()[1]) for line in lines if line.startswith(name)) / 1024
-
-    before = held("VmRSS")
+    memory = PeakMemory(torch.device("cpu"))
     work()
-    return held("VmHWM") - before
+    peak = memory.beyond()
+    return float("nan") if peak is None else peak / 2**20
 
 
 def every_pair(queries: Tensor, painting: Tensor, corners: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ from painterly.v1 import image_pb2
 from painterly_harmonize.__main__ import SERVICE_NAME
 from painterly_harmonize.algorithm.params import NetworkName
 from painterly_harmonize.algorithm.style_cache import StyleCache
-from painterly_harmonize.algorithm.vgg import CAFFE_INPUT, FeatureNetwork, TapHook, build_network
+from painterly_harmonize.algorithm.vgg import CAFFE_INPUT, FeatureNetwork, build_network
 from painterly_harmonize.jobs import JobQueue
 from painterly_harmonize.servicer import HarmonizeServicer, LoadedNetwork, Networks
 from painterly_images import encode
@@ -43,11 +43,11 @@ class ToyNetwork(FeatureNetwork):
     before_features: FeaturesHook | None = None
     call_count = 0
 
-    def features(self, pixels: Tensor, taps: Iterable[str], hook: TapHook | None = None) -> dict[str, Tensor]:
+    def features(self, pixels: Tensor, taps: Iterable[str]) -> dict[str, Tensor]:
         self.call_count += 1
         if self.before_features is not None:
             pixels = self.before_features(frozenset(taps), pixels)
-        return super().features(pixels, taps, hook)
+        return super().features(pixels, taps)
 
 
 def toy_network(before_features: FeaturesHook | None = None, device: torch.device = CPU) -> ToyNetwork:

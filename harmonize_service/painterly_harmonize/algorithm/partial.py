@@ -14,9 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from painterly_harmonize.algorithm.region import Region
-from painterly_harmonize.algorithm.vgg import FeatureNetwork, TapHook
+from painterly_harmonize.algorithm.vgg import FeatureNetwork
 
 Layer = Callable[[Tensor], Tensor]
+# Applied to each tapped tensor on its way to deeper layers; returns what the deeper layers read.
+TapHook = Callable[[str, Tensor], Tensor]
 
 
 class _Paste(torch.autograd.Function):

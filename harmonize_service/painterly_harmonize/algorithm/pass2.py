@@ -80,6 +80,16 @@ class _Term:
         return unit_norm(gradient, self.weights.histogram)
 
 
+def reference_cells(mask: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """The cells of the reference tap inside the tight mask, and these with all that the refinement reads around them.
+
+    ``mask`` is 1×1×H×W, ``size`` the tap's; both results are 1×1×h×w, bool. Sources: sections 1.4 and 3.2.
+    """
+    tight = tight_tap_mask(mask, size)
+    reach = _REFINEMENT_REACH_CELLS
+    return tight, functional.max_pool2d(tight.float(), 2 * reach + 1, stride=1, padding=reach) > 0
+
+
 def consistent_matches(
     working: Working,
     pass1_result: Tensor,
@@ -93,12 +103,10 @@ def consistent_matches(
     Source: sections 3.1 and 3.2. Raises: MaskEmpty when no cell of the tap lies inside the mask.
     """
     size = (painting_features.shape[-2], painting_features.shape[-1])
-    tight = tight_tap_mask(working.mask, size)
+    tight, near = reference_cells(working.mask, size)
     inside = torch.nonzero(tight.flatten()).flatten()
     if inside.numel() == 0:
         raise MaskEmpty("mask", "no cell of relu4_1 lies inside it; mark a larger object or raise the working size")
-    reach = _REFINEMENT_REACH_CELLS
-    near = functional.max_pool2d(tight.float(), 2 * reach + 1, stride=1, padding=reach)
     positions = torch.nonzero(near.flatten()).flatten()
     region = region_around(working.dilated_mask, REACH_PX, ALIGNMENT_PX)
     pixels = region.crop(pass1_result) * working.pixel_scale

@@ -36,7 +36,8 @@ class StyleCache:
 
     def features(self, network: FeatureNetwork, pixels: Tensor, taps: Iterable[str]) -> dict[str, Tensor]:
         """As ``network.features(pixels, taps)``; each tap that is not known counts as a miss. Not to be written to."""
-        keys = {tap: (*_identity(network, pixels), tap) for tap in taps}
+        identity = _identity(network, pixels)
+        keys = {tap: (*identity, tap) for tap in taps}
         found = {tap: known for tap, key in keys.items() if (known := self._take(key, network.device)) is not None}
         missing = [tap for tap in keys if tap not in found]
         self.hit_count += len(found)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,9 +34,6 @@ TORCHVISION_INPUT = InputScale(
     gain=tuple(TORCHVISION_SCALE / (255 * s) for s in _TORCHVISION_STD),  # type: ignore[arg-type]
     offset=tuple(-TORCHVISION_SCALE * m / s for m, s in zip(_TORCHVISION_MEAN, _TORCHVISION_STD, strict=True)),  # type: ignore[arg-type]
 )
-
-# Applied to each tapped tensor on its way to deeper layers; returns what the deeper layers read.
-TapHook = Callable[[str, Tensor], Tensor]
 
 
 class FeatureNetwork:
@@ -77,11 +74,10 @@ class FeatureNetwork:
         """Names of all layers in order: ``conv1_1, relu1_1, …, pool1, …``."""
         return self._names
 
-    def features(self, pixels: Tensor, taps: Iterable[str], hook: TapHook | None = None) -> dict[str, Tensor]:
+    def features(self, pixels: Tensor, taps: Iterable[str]) -> dict[str, Tensor]:
         """Activations at ``taps``, each 1×C×ceil(H/s)×ceil(W/s).
 
-        ``pixels`` is 1×3×H×W RGB in 8-bit units (0 to 255, not clipped). ``hook`` is applied to each tapped tensor
-        in order of depth and its result is both returned and read by the deeper layers.
+        ``pixels`` is 1×3×H×W RGB in 8-bit units (0 to 255, not clipped).
         """
         wanted = set(taps)
         found: dict[str, Tensor] = {}
@@ -89,7 +85,7 @@ class FeatureNetwork:
         for name, layer in self.layers:
             x = layer(x)
             if name in wanted:
-                found[name] = x = x if hook is None else hook(name, x)
+                found[name] = x
                 if len(found) == len(wanted):
                     return found
         raise KeyError(f"network {self.name} has no taps {sorted(wanted - found.keys())}")

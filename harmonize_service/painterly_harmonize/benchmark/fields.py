@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from painterly_harmonize.algorithm.masks import soft_tap_masks, tight_tap_mask
+from painterly_harmonize.algorithm.masks import soft_tap_masks
 from painterly_harmonize.algorithm.matching import Measure, nearest_neighbor_field
+from painterly_harmonize.algorithm.pass2 import reference_cells
 from painterly_harmonize.algorithm.problem import Working
 from painterly_harmonize.benchmark.measuring import Clock
 from painterly_harmonize.benchmark.plain_twin import (
@@ -22,8 +22,6 @@ from painterly_harmonize.benchmark.plain_twin import (
 )
 
 _ROUNDS = 3
-# The spatial consistency of pass 2 reads matches this far around the mask (section 3.2).
-_REFINEMENT_REACH_CELLS = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,9 +69,7 @@ def fields_of(working: Working, plain: PlainNetwork) -> list[Field]:
         for tap in PASS1_TAPS
     ]
     source = composite[REFERENCE_TAP]
-    tight = tight_tap_mask(working.mask, (source.shape[-2], source.shape[-1]))
-    reach = _REFINEMENT_REACH_CELLS
-    near = functional.max_pool2d(tight.float(), 2 * reach + 1, stride=1, padding=reach)
+    _, near = reference_cells(working.mask, (source.shape[-2], source.shape[-1]))
     fields.append(
         Field(
             source=source,

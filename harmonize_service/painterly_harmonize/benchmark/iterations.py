@@ -51,7 +51,8 @@ class Passes:
 
     @cached_property
     def _weights(self) -> Pass2Weights:
-        return pass2_weights(HarmonizeParams().stylization_level, painting_noise(self.working.painting))
+        noise = painting_noise(self.working.painting)
+        return pass2_weights(HarmonizeParams().stylization_level, noise, content=self._params2.content_weight)
 
     def product1(self, network: FeatureNetwork) -> Iterator[Iterate]:
         """The product's pass 1, from iteration 0 on."""

@@ -19,7 +19,7 @@ from painterly_harmonize.algorithm.params import NetworkName
 from painterly_harmonize.algorithm.vgg import FeatureNetwork, load_network
 from painterly_harmonize.benchmark.cases import Case
 from painterly_harmonize.benchmark.errors import BAD_INPUT, PRECONDITION, BenchmarkError
-from painterly_harmonize.settings import resolve_device
+from painterly_harmonize.settings import resolve_device, set_up_torch
 
 _T = TypeVar("_T")
 
@@ -40,9 +40,7 @@ class Setting:
 
 def prepare(setting: Setting) -> torch.device:
     """Set torch up as the service does; the device. Raises: BenchmarkError."""
-    torch.set_num_threads(setting.threads)
-    torch.backends.cudnn.deterministic = True
-    torch.backends.cudnn.allow_tf32 = False
+    set_up_torch(setting.threads)
     return find_device(setting.device)
 
 
