@@ -27,6 +27,7 @@ from torch import Tensor
 from painterly_harmonize.algorithm import masks, postprocess
 from painterly_harmonize.algorithm.patch_index import PATCH_PX, patches_at
 from painterly_harmonize.algorithm.patch_search import nearest_patches
+from painterly_harmonize.algorithm.region import region_around
 from painterly_harmonize.benchmark.measuring import PeakMemory
 from tests.benchmarks.paper_case import load_inputs, picture
 
@@ -98,7 +99,7 @@ def measure(name: str, pictures: Pictures, runs: int) -> None:
     """Print one row of the table."""
     image, composite, painting, mask = pictures
     weight = masks.final_blend_weight(mask)
-    region = postprocess.support_region(weight)
+    region = region_around(weight, 2 * PATCH_PX, 1)
     support = (region.crop(weight) > 0).float()
     cropped, guide = region.crop(image), region.crop(composite)
     denoised = postprocess.denoise_chrominance(cropped, guide)

@@ -28,7 +28,8 @@ def style_gradient(masked: Tensor, mask: Tensor, area: Tensor | float, gram: Ten
     ``masked`` is m ⊙ F. Source: section 2.2.
     """
     channels = masked.shape[0]
-    return ((gram - target) @ masked) * (mask * (4 / (channels**3 * area)))
+    # Gram matrices are symmetric; features whose channels come last keep them there.
+    return (masked.T @ (gram - target)).T * (mask * (4 / (channels**3 * area)))
 
 
 def content_loss(features: Tensor, target: Tensor, mask: Tensor, position_count: int) -> Tensor:

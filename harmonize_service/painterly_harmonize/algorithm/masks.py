@@ -8,11 +8,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from painterly_harmonize.algorithm.region import Region
+
 BLEND_KERNEL_PX = 7
 BLEND_SIGMA_PX = 3.0
 WIDE_BLEND_SIGMA_PX = 21.0
 _DILATION_KERNEL_PX, _DILATION_LONG_SIDE_PX = 35, 700
 _THRESHOLD = 0.1
+_BAND_PX = 256
 
 
 def gaussian_kernel(size: int, sigma: float) -> Tensor:
@@ -133,6 +136,45 @@ def resize(image: Tensor, size: tuple[int, int]) -> Tensor:
     return image
 
 
+def resize_part(image: Tensor, size: tuple[int, int], part: Region) -> Tensor:
+    """The rectangle ``part`` of ``resize(image, size)``, without computing the rest."""
+    for axis, target, first, last in ((-2, size[0], part.top, part.bottom), (-1, size[1], part.left, part.right)):
+        source = image.shape[axis]
+        if target > source:
+            image = _cubic_part(image, axis, target, first, last)
+        elif target < source:
+            weights = _area_weights(source, target)[first:last].to(image)
+            image = (weights @ image) if axis == -2 else (image @ weights.T)
+        else:
+            image = image.narrow(axis, first, last - first)
+    return image
+
+
+# The bicubic kernel's parameter, as in torch's interpolation.
+_CUBIC = -0.75
+
+
+def _cubic_part(image: Tensor, axis: int, target: int, first: int, last: int) -> Tensor:
+    """Positions ``first`` to ``last`` of an axis that is enlarged to ``target`` by bicubic interpolation."""
+    source = image.shape[axis]
+    position = (torch.arange(first, last, dtype=torch.float64) + 0.5) * (source / target) - 0.5
+    cell = position.floor()
+    total = torch.zeros(())
+    shape = (-1, 1) if axis == -2 else (-1,)
+    for offset in range(-1, 3):
+        index = (cell.long() + offset).clamp(0, source - 1).to(image.device)
+        weight = _cubic(position - cell - offset).to(image).view(shape)
+        total = image.index_select(axis, index) * weight + total.to(image.device)
+    return total
+
+
+def _cubic(distance: Tensor) -> Tensor:
+    x = distance.abs()
+    near = ((_CUBIC + 2) * x - (_CUBIC + 3)) * x.square() + 1
+    far = _CUBIC * (((x - 5) * x + 8) * x - 4)
+    return torch.where(x <= 1, near, torch.where(x < 2, far, 0))
+
+
 def working_size(height: int, width: int, long_side: int) -> tuple[int, int]:
     """The size of a picture whose long side is brought to ``long_side``, the other rounded down."""
     longest = max(height, width)
@@ -172,7 +214,12 @@ def to_bytes(image: Tensor, *, truncate: bool = False) -> Tensor:
 
     With ``truncate`` values are cut off instead; whole 8-bit levels survive both. Source: section 1.3.
     """
-    scaled = image.detach().double().clamp(0, 1) * 255
+    # In bands of rows: a large picture in double precision is much larger.
+    return torch.cat([_band_to_bytes(band, truncate) for band in torch.split(image.detach(), _BAND_PX, dim=-2)])
+
+
+def _band_to_bytes(band: Tensor, truncate: bool) -> Tensor:
+    scaled = band.double().clamp(0, 1) * 255
     # float32 n/255 · 255 may fall just below n: truncation must not lose that level.
     levels = (scaled + 1e-4).floor() if truncate else scaled.round()
     return levels.to(torch.uint8)[0].permute(1, 2, 0).contiguous().cpu()

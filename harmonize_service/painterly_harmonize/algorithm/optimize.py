@@ -43,8 +43,8 @@ NEVER = Tolerances(gradient=-1.0, move=-1.0)
 class _History:
     """The correction pairs of L-BFGS in a ring buffer, and all their dot products.
 
-    Everything stays on the device: whether a pair is kept, and where, is never asked by the host. Pair ``i`` is row
-    ``i`` (moves s) and row ``size + 1 + i`` (gradient changes y) of one matrix; row ``size`` takes what is not kept.
+    Everything stays on the device: whether a pair is kept, and where, is never asked by the host. Pair ``i`` is the
+    moves s (row 2i) and the gradients' changes y (row 2i + 1) of one matrix; pair 0 takes what is not kept.
     """
 
     def __init__(self, size: int, like: Tensor) -> None:
@@ -56,43 +56,50 @@ class _History:
         self._scale = like.new_ones(())
         self._count = torch.zeros((), device=like.device, dtype=torch.int64)
         self._slots = torch.arange(size, device=like.device)
+        self._offered = 0
 
-    def add(self, move: Tensor, change: Tensor) -> None:
-        """Keep a pair unless its curvature is too small to trust."""
-        size, curvature = self._size, change @ move
+    def direction(self, move: Tensor, change: Tensor, gradient: Tensor) -> Tensor:
+        """Keep a pair unless its curvature is too small to trust; the quasi-Newton direction from all that are kept.
+
+        It is the two-loop recursion on dot products, as two triangular systems. With R the upper triangle of
+        s_i · y_j, oldest pair first, and D its diagonal, the first loop solves ``R a = Sᵀ g`` and the second
+        ``Rᵀ c = D a - γ (Yᵀ g - YᵀY a)``; then ``H g = γ (g - Y a) + S c``.
+        """
+        size = self._size
+        curvature = change @ move
         kept = curvature > _CURVATURE_THRESHOLD
-        slot = torch.where(kept, self._count % size, size)[None]
-        self._pairs.index_copy_(0, slot, move[None])
-        self._pairs.index_copy_(0, slot + size + 1, change[None])
-        products = (self._pairs @ torch.stack((move, change), dim=1)).double()
-        moves, changes = products[: size + 1], products[size + 1 :]
-        self._move_changes.index_copy_(0, slot, changes[None, :, 0])
-        self._move_changes.index_copy_(1, slot, moves[:, 1:])
-        self._changes.index_copy_(0, slot, changes[None, :, 1])
-        self._changes.index_copy_(1, slot, changes[:, 1:])
+        slot = torch.where(kept, 1 + self._count % size, 0)[None]
+        self._pairs.index_copy_(0, 2 * slot, move[None])
+        self._pairs.index_copy_(0, 2 * slot + 1, change[None])
         self._scale = torch.where(kept, curvature / (change @ change), self._scale)
         self._count += kept
+        # The rows that have ever been written; the others would be read for nothing.
+        self._offered = min(self._offered + 1, size)
+        pairs = self._pairs[: 2 * (self._offered + 1)]
+        products = (pairs @ torch.stack((move, change, gradient), dim=1)).double()
+        products = torch.cat((products, products.new_zeros(2 * (size - self._offered), 3)))
+        moves, changes = products[::2], products[1::2]
+        self._move_changes.index_copy_(0, slot, changes[None, :, 0])
+        self._move_changes.index_copy_(1, slot, moves[:, 1:2])
+        self._changes.index_copy_(0, slot, changes[None, :, 1])
+        self._changes.index_copy_(1, slot, changes[:, 1:2])
+        first, second = self._solve(moves[:, 2], changes[:, 2])
+        weights = torch.stack((second, -self._scale.double() * first), dim=1).flatten()[: len(pairs)]
+        return -(self._scale * gradient + weights.to(gradient.dtype) @ pairs)
 
-    def direction(self, gradient: Tensor) -> Tensor:
-        """The quasi-Newton direction: the two-loop recursion on dot products, as two triangular systems.
-
-        With R the upper triangle of s_i · y_j, oldest pair first, and D its diagonal, the first loop solves
-        ``R a = Sᵀ g`` and the second ``Rᵀ c = D a - γ (Yᵀ g - YᵀY a)``; then ``H g = γ (g - Y a) + S c``.
-        """
-        size, scale = self._size, self._scale.double()
-        order = (self._count + self._slots) % size
-        products = (self._pairs @ gradient).double()
-        moves, changes = products[order], products[size + 1 + order]
+    def _solve(self, moves: Tensor, changes: Tensor) -> tuple[Tensor, Tensor]:
+        """a and c, in the order of the rows, from Sᵀ g and Yᵀ g."""
+        order = 1 + (self._count + self._slots) % self._size
         triangle = self._move_changes[order[:, None], order].triu()
         curvatures = triangle.diagonal()
         # An empty slot is a row and column of zeros: with a one on the diagonal it takes no part.
         triangle = triangle + torch.diag((curvatures == 0).double())
-        first = _solve(triangle, moves, upper=True)
+        first = _solve(triangle, moves[order], upper=True)
         inner = self._changes[order[:, None], order]
-        second = _solve(triangle.T, curvatures * first - scale * (changes - inner @ first), upper=False)
-        weights = products.new_zeros(2 * (size + 1))
-        weights = weights.index_copy(0, order, second).index_copy(0, size + 1 + order, -scale * first)
-        return -(self._scale * gradient + weights.to(gradient.dtype) @ self._pairs)
+        right = curvatures * first - self._scale.double() * (changes[order] - inner @ first)
+        second = _solve(triangle.T, right, upper=False)
+        empty = torch.zeros_like(moves)
+        return empty.index_copy(0, order, first), empty.index_copy(0, order, second)
 
 
 def _solve(triangle: Tensor, right: Tensor, *, upper: bool) -> Tensor:
@@ -120,8 +127,7 @@ class _Lbfgs:
         if self._previous is None:
             move = gradient * (-self._rate * (1 / gradient.abs().sum().clamp(min=1e-30)).clamp(max=1))
         else:
-            self._history.add(self._move, gradient - self._previous)
-            move = self._history.direction(gradient) * self._rate
+            move = self._history.direction(self._move, gradient - self._previous, gradient) * self._rate
         self._previous, self._move = gradient, move
         self.vector += torch.where(self.is_steep & self.is_moving, move, 0)
         self.is_moving = self.is_moving & ~(move.abs().max() <= self._tolerances.move)

@@ -63,7 +63,7 @@ def style_gram_targets(
     measure = Measure.JOINT_COSINE if problem.working.parity.joint_validity_matching else Measure.COSINE
     targets = {}
     for tap in STYLE_TAPS:
-        mask, composite = problem.soft_masks[tap].flatten(), problem.features.known[tap].cells
+        mask, composite = problem.soft_masks[tap].flatten(), problem.features.taps[tap].cells
         positions = torch.nonzero(mask).flatten()
         match, _ = nearest_neighbor_field(composite[0], painting[tap][0], positions, measure, check=check)
         matched = painting[tap][0].flatten(1)[:, match] * mask[positions]
@@ -94,7 +94,7 @@ def run_pass1(
             mask=problem.soft_masks[tap].flatten(),
             area=area,
             gram_target=gram,
-            content_target=problem.features.known[tap].cells[0].flatten(1) if tap == CONTENT_TAP else None,
+            content_target=problem.features.taps[tap].cells[0].flatten(1).clone() if tap == CONTENT_TAP else None,
             position_count=whole_position_count(working, tap),
         )
         for tap, (gram, area) in targets.items()

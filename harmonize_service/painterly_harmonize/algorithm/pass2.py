@@ -72,11 +72,12 @@ class _Term:
         return unit_norm(loss.content_gradient(features, target, squared, count), self.weights.content)
 
     def _histogram(self, features: Tensor, table: Tensor, losses: dict[str, Tensor]) -> Tensor:
-        values = features[:, self.histogram_index]
+        # Where channels come last, rows are copied whole.
+        values = features.T.index_select(0, self.histogram_index).T
         remapped = loss.remap_by_rank(values, table)
         losses["histogram"] = losses.get("histogram", 0) + loss.histogram_loss(values, remapped)
         gradient = torch.zeros_like(features)
-        gradient[:, self.histogram_index] = values - remapped
+        gradient.T.index_copy_(0, self.histogram_index, (values - remapped).T)
         return unit_norm(gradient, self.weights.histogram)
 
 
@@ -155,7 +156,7 @@ def run_pass2(
             mask=soft.flatten(),
             area=soft.sum(),
             gram_target=loss.gram_matrix(style_values, style_values.shape[1]),
-            content_target=problem.features.known[tap].cells[0].flatten(1) if tap == CONTENT_TAP else None,
+            content_target=problem.features.taps[tap].cells[0].flatten(1).clone() if tap == CONTENT_TAP else None,
             histogram_table=_histogram_table(tap, style_values, index.numel(), working, weights),
             histogram_index=index,
             position_count=whole_position_count(working, tap),

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from painterly_harmonize.algorithm import masks, pass1, pass2, postprocess
+from painterly_harmonize.algorithm.canvas import Canvas
 from painterly_harmonize.algorithm.errors import AlgorithmError, StageFailed
-from painterly_harmonize.algorithm.params import HarmonizeParams, PostprocessParams
+from painterly_harmonize.algorithm.params import HarmonizeParams
 from painterly_harmonize.algorithm.problem import Working, raise_if, working_long_side, working_pictures
 from painterly_harmonize.algorithm.stage import Event, Inputs, Iterate, Result, Stage, StageResult
 from painterly_harmonize.algorithm.style_cache import StyleCache
@@ -42,7 +43,7 @@ def harmonize(
     first = yield from job.pass1()
     second = yield from job.pass2(job.blended(first))
     final = yield from job.postprocess(second)
-    yield job.result(final, masks.final_blend_weight(job.mask))
+    yield job.result(final, job.canvas.final_weight)
 
 
 def run_pass1(
@@ -55,7 +56,7 @@ def run_pass1(
     """Pass 1 alone; events and errors as in :func:`harmonize`."""
     job = _Job(inputs, params, network, should_stop, styles)
     first = yield from job.pass1()
-    yield job.result(job.carry_back(first), job.pass_blend_weight())
+    yield job.result(job.carry_back(first), job.canvas.pass_weight)
 
 
 def run_pass2(
@@ -69,9 +70,9 @@ def run_pass2(
     if inputs.pass1_result is None:
         raise AlgorithmError("pass1_result", "is needed to run the second pass")
     job = _Job(inputs, params, network, should_stop, styles)
-    first = masks.resize(job.on_device(inputs.pass1_result), job.working_size)
+    first = masks.resize(inputs.pass1_result.to(job.canvas.painting), job.working_size)
     second = yield from job.pass2(first)
-    yield job.result(job.carry_back(second), job.pass_blend_weight())
+    yield job.result(job.carry_back(second), job.canvas.pass_weight)
 
 
 class _Job:
@@ -91,14 +92,14 @@ class _Job:
         self._check()
         long_side = working_long_side(inputs.mask, params.working_long_side_px, params.object_size_px)
         self._working: Working = working_pictures(inputs, long_side, params.parity, network)
-        self._composite = self.on_device(inputs.composite)
-        self._painting = self.on_device(inputs.painting)
-        self.mask = self.on_device(inputs.mask)
-        self._noise = painting_noise(_at_most(self._painting, _NOISE_LONG_SIDE_PX))
+        self.canvas = Canvas(
+            inputs,
+            like=self._working.painting,
+            wide_blend=params.parity.wide_blend_kernel,
+            truncate=params.parity.truncate_on_export,
+        )
+        self._noise = painting_noise(_at_most(self.canvas.whole_painting, _NOISE_LONG_SIDE_PX))
         self._pass2_weights: Pass2Weights | None = None
-
-    def on_device(self, image: Tensor) -> Tensor:
-        return image.to(device=self._network.device, dtype=self._network.dtype)
 
     @property
     def working_size(self) -> tuple[int, int]:
@@ -109,7 +110,7 @@ class _Job:
         """Pass 1 at working size, and its picture as a StageResult; returns the output at working size."""
         steps = pass1.run_pass1(self._working, self._params.pass1, self._network, self._check, self._styles)
         output = yield from self._checked(steps)
-        yield StageResult(stage=Stage.PASS1, image=self._bytes(self.carry_back(output)))
+        yield StageResult(stage=Stage.PASS1, image=self.canvas.finished(self.carry_back(output)))
         return output
 
     def blended(self, output: Tensor) -> Tensor:
@@ -133,7 +134,7 @@ class _Job:
             self._working, pass1_result, own, self._pass2_weights, self._network, self._check, self._styles
         )
         output = yield from self._checked(steps)
-        yield StageResult(stage=Stage.PASS2, image=self._bytes(self.carry_back(output)))
+        yield StageResult(stage=Stage.PASS2, image=self.canvas.finished(self.carry_back(output)))
         return output
 
     def _checked(self, steps: Generator[Iterate, None, Tensor]) -> Generator[Event, None, Tensor]:
@@ -145,61 +146,44 @@ class _Job:
                 output: Tensor = end.value
                 return output
 
-    def pass_blend_weight(self) -> Tensor:
-        return masks.blend_weight(self.mask, wide=self._params.parity.wide_blend_kernel)
-
     def carry_back(self, output: Tensor) -> Tensor:
-        """A pass's picture at the painting's own size: its change to the composite resized, added, blended."""
-        if output.shape != self._composite.shape:
-            size = (self._composite.shape[-2], self._composite.shape[-1])
-            output = self._composite + masks.resize(output - self._working.composite, size)
-        return masks.blend(output, self._painting, self.pass_blend_weight())
+        """A pass's picture at the painting's own size, over the canvas's region."""
+        return self.canvas.carry_back(output, self._working)
 
     def postprocess(self, output: Tensor) -> Generator[Event, None, Tensor]:
-        """Post-processing at the painting's own size; returns the finished picture."""
-        params: PostprocessParams = self._params.postprocess
+        """Post-processing at the painting's own size; returns the finished picture over the canvas's region."""
+        params, canvas = self._params.postprocess, self.canvas
+        preview = self._working.blend(output)
         image = self.carry_back(output).clamp(0, 1)
-        shown = _Shown(image)
-        weight = masks.final_blend_weight(self.mask)
-        region = postprocess.support_region(weight)
-        cropped = region.crop(image)
         if not params.skip_chrominance_denoising:
-            cropped = postprocess.denoise_chrominance(cropped, region.crop(self._composite))
+            image = postprocess.denoise_chrominance(image, canvas.composite)
         if params.skip_patch_synthesis:
-            yield shown.progress(0, 1)
-            yield shown.progress(1, 1)
+            yield _shown(preview, 0, 1)
+            yield _shown(preview, 1, 1)
         else:
-            support = (region.crop(weight) > 0).to(cropped.dtype)
-            for step in postprocess.synthesize_patches(cropped, self._painting, support, self._check):
+            support = (canvas.final_weight > 0).to(image.dtype)
+            for step in postprocess.synthesize_patches(image, canvas.whole_painting, support, self._check):
                 if isinstance(step, Tensor):
-                    cropped = step
+                    image = step
                 else:
-                    yield shown.progress(step.finished, step.total)
-        image = image.clone()
-        region.crop(image).copy_(cropped)
-        return masks.blend(image, self._painting, weight)
-
-    def _bytes(self, picture: Tensor) -> Tensor:
-        return masks.to_bytes(picture, truncate=self._params.parity.truncate_on_export)
+                    yield _shown(preview, step.finished, step.total)
+        return masks.blend(image, canvas.painting, canvas.final_weight)
 
     def result(self, picture: Tensor, weight: Tensor) -> Result:
-        """The finished picture, after the check that it is finite and that the painting is untouched outside the blend.
+        """The finished picture from its part over the canvas's region and the weight of its last blend.
 
-        Raises: StageFailed.
+        It is checked: it is finite, and the painting is untouched outside the blend. Raises: StageFailed.
         """
         if not bool(torch.isfinite(picture).all()):
             raise StageFailed("result", "the picture has values that are not finite")
-        image, painting = self._bytes(picture), masks.to_bytes(self._painting)
-        support = (weight[0, 0] > 0).cpu()
-        changed = (image != painting).any(-1)
-        if bool((changed & ~support).any()):
-            raise StageFailed("result", "pixels outside the blend's support differ from the painting's")
+        image = self.canvas.finished(picture)
+        changed_count, blend_count = self.canvas.count_changes(image, weight)
         return Result(
             image=image,
             painting_noise=self._noise,
             pass2_weights={} if self._pass2_weights is None else self._pass2_weights.as_dict(),
-            changed_pixel_count=int(changed.sum()),
-            blend_pixel_count=int(support.sum()),
+            changed_pixel_count=changed_count,
+            blend_pixel_count=blend_count,
             working_size=self.working_size,
         )
 
@@ -209,17 +193,12 @@ def _at_most(image: Tensor, long_side: int) -> Tensor:
     return masks.resize(image, masks.reduced_size(height, width, long_side))
 
 
-class _Shown:
+def _shown(preview: Tensor, finished: int, total: int) -> Iterate:
     """Progress of post-processing, with the picture as it was when it began."""
-
-    def __init__(self, image: Tensor) -> None:
-        self._image = image
-
-    def progress(self, finished: int, total: int) -> Iterate:
-        return Iterate(
-            stage=Stage.POSTPROCESSING,
-            iteration=finished,
-            iteration_count=total,
-            losses=dict,
-            image=partial(torch.Tensor.detach, self._image),
-        )
+    return Iterate(
+        stage=Stage.POSTPROCESSING,
+        iteration=finished,
+        iteration_count=total,
+        losses=dict,
+        image=partial(torch.Tensor.detach, preview),
+    )

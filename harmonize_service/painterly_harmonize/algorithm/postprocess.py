@@ -14,13 +14,10 @@ from painterly_harmonize.algorithm.masks import gaussian_blur
 from painterly_harmonize.algorithm.parallel import Workers
 from painterly_harmonize.algorithm.patch_index import PATCH_PX
 from painterly_harmonize.algorithm.patch_search import PatchProgress, nearest_patches
-from painterly_harmonize.algorithm.region import Region, region_around
 
 GUIDED_RADIUS_PX, GUIDED_EPSILON = 2, 0.01
 _BAND_PX = 64
 DETAIL_KERNEL_PX, DETAIL_SIGMA_PX = 7, 1.0
-# Beyond the blend's support: patches that cover it, the detail's kernel, and two guided windows.
-_MARGIN_PX = 2 * PATCH_PX
 # Pairs of patches to decide about at most: half a minute on two CPU cores; a third of a picture of 700 px stays below.
 _PAIR_BUDGET = 50_000_000_000
 # Candidate patches to hold at most: 64 to 588 bytes each.
@@ -28,8 +25,8 @@ _CANDIDATE_BUDGET = 1_000_000
 _MAX_ANCHOR_STRIDE = 3
 
 
-def guided_filter(values: Tensor, guide: Tensor, radius: int, epsilon: float) -> Tensor:
-    """Smooth 1×C×H×W ``values`` along the edges of a 1×3×H×W (or 1×1×H×W) ``guide``.
+def guided_fit(values: Tensor, guide: Tensor, radius: int, epsilon: float) -> tuple[Tensor, Tensor]:
+    """The slopes 1×G×C×H×W and intercepts 1×C×H×W by which ``values`` follow a 1×G×H×W ``guide`` around each pixel.
 
     Windows are cut off at the border and divided by their true count. Source: section 4, step 1.
     """
@@ -50,8 +47,13 @@ def guided_filter(values: Tensor, guide: Tensor, radius: int, epsilon: float) ->
     slope = torch.linalg.solve(covariance.permute(0, 3, 4, 1, 2) + ridge, cross.permute(0, 3, 4, 1, 2))
     slope = slope.permute(0, 3, 4, 1, 2)
     intercept = mean_values - torch.einsum("bichw,bihw->bchw", slope, mean_guide)
-    mean_slope = mean(slope.flatten(1, 2)).view(1, guides, channels, *guide.shape[-2:])
-    return torch.einsum("bichw,bihw->bchw", mean_slope, guide) + mean(intercept)
+    return mean(slope.flatten(1, 2)).view(1, guides, channels, *guide.shape[-2:]), mean(intercept)
+
+
+def guided_filter(values: Tensor, guide: Tensor, radius: int, epsilon: float) -> Tensor:
+    """Smooth 1×C×H×W ``values`` along the edges of a 1×3×H×W (or 1×1×H×W) ``guide``. Source: section 4, step 1."""
+    slope, intercept = guided_fit(values, guide, radius, epsilon)
+    return torch.einsum("bichw,bihw->bchw", slope, guide) + intercept
 
 
 def denoise_chrominance(image: Tensor, guide: Tensor) -> Tensor:
@@ -138,8 +140,3 @@ def synthesize_patches(
     with Workers(image.device, check) as workers:
         picture = workers.run(assemble)
     yield picture
-
-
-def support_region(weight: Tensor) -> Region:
-    """The part of the picture that post-processing has to compute."""
-    return region_around(weight, _MARGIN_PX, 1)

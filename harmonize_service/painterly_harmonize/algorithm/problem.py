@@ -13,11 +13,10 @@ from torch import Tensor
 
 from painterly_harmonize.algorithm import masks
 from painterly_harmonize.algorithm.errors import MaskEmpty, StageFailed, Stopped
-from painterly_harmonize.algorithm.gradients import inject
 from painterly_harmonize.algorithm.losses import total_variation
 from painterly_harmonize.algorithm.optimize import Step, Tolerances, minimize
 from painterly_harmonize.algorithm.params import ParityParams, Pass1Params, Pass2Params
-from painterly_harmonize.algorithm.partial import PartialFeatures
+from painterly_harmonize.algorithm.partial import PartialFeatures, TapCells
 from painterly_harmonize.algorithm.region import MaskedPixels, Region, bounding_box, region_around
 from painterly_harmonize.algorithm.stage import MIN_LONG_SIDE_PX, Inputs, Iterate, Stage
 from painterly_harmonize.algorithm.vgg import FeatureNetwork, stride
@@ -124,7 +123,7 @@ class TapTerm(Protocol):
     """The loss terms of one tap: adds their values to ``losses`` and returns their gradient by the features."""
 
     def __call__(self, features: Tensor, losses: dict[str, Tensor]) -> Tensor:
-        """``features`` is C×N (the region's positions flattened); the gradient has the same shape."""
+        """``features`` is C×N (the tap's positions flattened), to be read now; the gradient has the same shape."""
 
 
 # The gradient of the total variation by the region's pixels, before it is masked.
@@ -136,7 +135,7 @@ class Problem:
     """A pass as an optimization problem over the rectangle ``live`` around the dilated mask.
 
     ``features`` computes what that rectangle can change; ``region``, larger, holds all that it depends on.
-    ``soft_masks`` are the soft dilated masks of the taps, 1×1×h×w over the rectangles of ``features.known``, computed
+    ``soft_masks`` are the soft dilated masks of the taps, 1×1×h×w over the rectangles of ``features.taps``, computed
     on the whole picture and then cropped.
     """
 
@@ -159,7 +158,7 @@ class Problem:
         composite = region.crop(working.composite) * working.pixel_scale
         features = PartialFeatures(network, composite, live.within(region), wanted)
         soft_masks = {
-            tap: known.region.crop(region.crop_tap(soft[tap], stride(tap))) for tap, known in features.known.items()
+            name: tap.region.crop(region.crop_tap(soft[name], stride(name))) for name, tap in features.taps.items()
         }
         return cls(working=working, region=region, live=live, features=features, soft_masks=soft_masks)
 
@@ -172,21 +171,16 @@ class Problem:
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The masked gradient of all terms by the live rectangle's pixels, and the unweighted losses.
 
+        At each tap the terms' gradient is added to what arrives from deeper layers, and the sum is masked.
         Source: sections 2.3 and 3.6.
         """
         losses: dict[str, Tensor] = {}
 
-        def add_gradient(tap: str, features: Tensor) -> Tensor:
-            known = self.features.known[tap]
-            whole = known.with_live(features.detach())
-            own = known.crop_live(tap_terms[tap](whole[0].flatten(1), losses).view(whole.shape))
-            own = own.contiguous(memory_format=self.features.layout)
-            return inject(features, own, known.crop_live(self.soft_masks[tap]))
+        def at_tap(name: str, tap: TapCells, arriving: Tensor | None) -> Tensor:
+            own = tap.crop_live(tap_terms[name](tap.cells[0].flatten(1), losses).view(tap.cells.shape))
+            return tap.crop_live(self.soft_masks[name]) * (own if arriving is None else own + arriving)
 
-        with torch.enable_grad():
-            leaf = pixels.detach().requires_grad_(True)
-            deepest = self.features(leaf, add_gradient)
-            (gradient,) = torch.autograd.grad(deepest, leaf, torch.zeros_like(deepest))
+        gradient = self.features.gradient(pixels, at_tap)
         losses["total_variation"] = total_variation(pixels, partial=self.working.parity.partial_total_variation)
         return self.live.crop(self.working.dilated_mask) * gradient + pixel_term(pixels), losses
 

@@ -64,6 +64,10 @@ class Region:
             right=self.right - outer.left,
         )
 
+    def rows(self, top: int, bottom: int) -> Region:
+        """The part of this rectangle between two rows."""
+        return Region(top=top, left=self.left, bottom=bottom, right=self.right)
+
     def cells(self, stride: int) -> Region:
         """The cells of ``stride`` pixels that this rectangle touches."""
         return Region(

@@ -51,10 +51,11 @@ class FeatureNetwork:
         self.layout = torch.contiguous_format if self.dtype == torch.float64 else torch.channels_last
         self._layers = layers.requires_grad_(False).eval().to(memory_format=self.layout)
         self._names = layer_names(layers)
+        self._transposed: dict[str, Tensor] = {}
         for layer in layers:
             if isinstance(layer, nn.MaxPool2d):
                 layer.ceil_mode = True
-        self._gain = self._per_channel(input_scale.gain)
+        self.gain = self._per_channel(input_scale.gain)
         self._offset = self._per_channel(input_scale.offset)
 
     def _per_channel(self, values: tuple[float, float, float]) -> Tensor:
@@ -67,7 +68,15 @@ class FeatureNetwork:
 
     def to_input(self, pixels: Tensor) -> Tensor:
         """RGB in 8-bit units, 1×3×H×W, as the first layer reads it."""
-        return (pixels * self._gain + self._offset).contiguous(memory_format=self.layout)
+        return (pixels * self.gain + self._offset).contiguous(memory_format=self.layout)
+
+    def transposed_weight(self, name: str) -> Tensor:
+        """The weights with which the gradient behind the convolution ``name`` is convolved, Cin×Cout×3×3."""
+        if name not in self._transposed:
+            weight = dict(self.layers)[name].weight
+            assert isinstance(weight, Tensor)
+            self._transposed[name] = weight.flip(-2, -1).transpose(0, 1).contiguous(memory_format=self.layout)
+        return self._transposed[name]
 
     @property
     def kinds(self) -> tuple[str, ...]:

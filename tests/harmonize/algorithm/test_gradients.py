@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from painterly_harmonize.algorithm.gradients import inject, unit_norm
+from painterly_harmonize.algorithm.gradients import unit_norm
 from painterly_harmonize.algorithm.losses import (
     content_gradient,
     gram_matrix,
@@ -52,13 +52,3 @@ def histogram(k: float) -> Tensor:
 def test_oracle_17_the_networks_scale_drops_out(gradient: Callable[[float], Tensor]) -> None:
     torch.testing.assert_close(unit_norm(gradient(57.4), 5), unit_norm(gradient(1), 5), atol=1e-6, rtol=0)
     assert float((gradient(57.4) - gradient(1)).norm()) > 1, "which is no matter of course"
-
-
-def test_injection_leaves_features_and_masks_the_sum_of_gradients() -> None:
-    features, own, upstream = random(1, 3, 2, 4), random(1, 3, 2, 4, seed=1), random(1, 3, 2, 4, seed=2)
-    mask = random(1, 1, 2, 4, seed=3)
-    leaf = features.clone().requires_grad_(True)
-    injected = inject(leaf, own, mask)
-    assert torch.equal(injected, features)
-    (gradient,) = torch.autograd.grad(injected, leaf, upstream)
-    torch.testing.assert_close(gradient, mask * (own + upstream))

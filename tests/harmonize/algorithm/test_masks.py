@@ -21,11 +21,13 @@ from painterly_harmonize.algorithm.masks import (
     nearest_indices,
     reduced_size,
     resize,
+    resize_part,
     soft_tap_masks,
     tight_tap_mask,
     to_bytes,
     working_size,
 )
+from painterly_harmonize.algorithm.region import Region
 from tests.harmonize.algorithm import reference
 from tests.harmonize.algorithm.toy import TOY_PLAN, plan_tensors, rectangle_mask, toy_network
 
@@ -261,3 +263,20 @@ def test_bytes_are_rounded_clipped_and_never_shift_a_level() -> None:
     assert to_bytes(values, truncate=True)[0, :, 0].tolist() == [0, 0, 0, 99, 99, 255]
     colors = torch.tensor([0.0, 0.2, 1.0]).view(1, 3, 1, 1)
     assert to_bytes(colors).tolist() == [[[0, 51, 255]]]
+
+
+@pytest.mark.parametrize("size", [(50, 61), (9, 8), (17, 13), (40, 7), (11, 29)])
+def test_a_resized_part_is_the_part_of_the_resized(size: tuple[int, int]) -> None:
+    image = torch.rand(1, 3, 17, 13, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    whole = resize(image, size)
+    for part in (
+        Region(top=0, left=0, bottom=size[0], right=size[1]),
+        Region(top=2, left=size[1] - 3, bottom=size[0] - 1, right=size[1]),
+    ):
+        torch.testing.assert_close(resize_part(image, size, part), part.crop(whole), rtol=0, atol=1e-12)
+
+
+def test_bytes_of_many_bands_are_those_of_each_row() -> None:
+    image = torch.rand(1, 3, 600, 2, generator=torch.Generator().manual_seed(0))
+    rows = torch.cat([to_bytes(image[..., y : y + 1, :]) for y in range(600)])
+    assert torch.equal(to_bytes(image), rows)

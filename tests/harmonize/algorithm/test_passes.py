@@ -90,14 +90,8 @@ class Caught:
 
     def features(self, image: Tensor) -> dict[str, Tensor]:
         """What each tap's terms read, C×N."""
-        found = {}
-
-        def read(tap: str, live: Tensor) -> Tensor:
-            found[tap] = self.problem.features.known[tap].with_live(live)[0].flatten(1)
-            return live
-
-        self.problem.features(self.problem.pixels(image), read)
-        return found
+        taps = self.problem.features(self.problem.pixels(image))
+        return {name: tap.cells[0].flatten(1) for name, tap in taps.items()}
 
 
 @pytest.fixture
@@ -432,9 +426,8 @@ def compare_crop_with_whole(
     assert relative(found, expected) < precision
     for name in losses.keys() - {"total_variation"}:
         torch.testing.assert_close(losses[name], whole_losses[name], atol=0, rtol=precision)
-    for step in crop.problem.features._steps:
-        if step.frame is not None:
-            step.frame.cells.zero_()
+    for layer in crop.problem.features._cells:
+        layer.cells.zero_()
     assert relative(crop.gradient(image)[0], expected) > 10 * precision, "what lies around has a part in it"
 
 

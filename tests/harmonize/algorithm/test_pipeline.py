@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from painterly_harmonize.algorithm import masks, pass2, postprocess
+from painterly_harmonize.algorithm import canvas, masks, pass2
 from painterly_harmonize.algorithm.errors import AlgorithmError, MaskEmpty, StageFailed, Stopped
 from painterly_harmonize.algorithm.params import (
     HarmonizeParams,
@@ -222,8 +222,7 @@ def test_a_smaller_working_size_carries_the_change_back() -> None:
     inputs = toy_inputs(160, 138, mask=rectangle_mask(160, 138, (50, 90), (40, 80)))
     small = replace(PARAMS, working_long_side_px=96)
     iterates = [e for e in harmonize(inputs, small, toy_network(), go_on) if isinstance(e, Iterate)]
-    assert {tuple(e.image().shape[-2:]) for e in iterates if e.stage is not Stage.POSTPROCESSING} == {(96, 82)}
-    assert {tuple(e.image().shape[-2:]) for e in iterates if e.stage is Stage.POSTPROCESSING} == {(160, 138)}
+    assert {(e.stage, tuple(e.image().shape[-2:])) for e in iterates} == {(stage, (96, 82)) for stage in Stage}
 
 
 @pytest.mark.parametrize(
@@ -326,10 +325,10 @@ def test_postprocessing_of_a_region_equals_that_of_the_whole_picture(monkeypatch
     network = toy_network(torch.float64)
     cropped = all_events(inputs, PARAMS, network)
 
-    def whole(weight: Tensor) -> Region:
+    def whole(mask: Tensor, reach: int, alignment: int) -> Region:
         return Region(top=0, left=0, bottom=96, right=90)
 
-    monkeypatch.setattr(postprocess, "support_region", whole)
+    monkeypatch.setattr(canvas, "region_around", whole)
     assert torch.equal(result_of(all_events(inputs, PARAMS, network)).image, result_of(cropped).image)
 
 

@@ -20,7 +20,6 @@ from painterly_harmonize.algorithm.postprocess import (
     guided_filter,
     patch_anchors,
     search_strides,
-    support_region,
     synthesize_patches,
     vote,
 )
@@ -186,19 +185,6 @@ def test_synthesis_equals_a_loop_over_patches(strides: tuple[int, int], monkeypa
     torch.testing.assert_close(found, synthesized(image, painting, support, *strides), atol=1e-10, rtol=0)
     assert torch.equal(found[..., :5, :], image[..., :5, :])
     assert float((found - image)[..., 5:12, 20:27].abs().max()) > 0.01
-
-
-def test_the_region_around_the_support_is_large_enough() -> None:
-    image, guide, painting = (random(1, 3, 60, 64, seed=seed) for seed in range(3))
-    weight = torch.zeros(1, 1, 60, 64, dtype=torch.float64)
-    weight[..., 26:33, 25:35] = 0.5
-    region = support_region(weight)
-    assert region.crop(weight).numel() < weight.numel()
-    whole = finish(synthesize_patches(denoise_chrominance(image, guide), painting, weight))
-    denoised = denoise_chrominance(region.crop(image), region.crop(guide))
-    cropped = finish(synthesize_patches(denoised, painting, region.crop(weight)))
-    inside = (region.crop(weight) > 0).expand_as(cropped)
-    torch.testing.assert_close(cropped[inside], region.crop(whole)[inside], atol=1e-12, rtol=0)
 
 
 def test_synthesis_reports_its_progress_and_can_be_stopped(monkeypatch: pytest.MonkeyPatch) -> None:

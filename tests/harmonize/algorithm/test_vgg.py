@@ -137,7 +137,7 @@ def test_scaled_biases_scale_activations_exactly() -> None:
     plain = build_network(TOY_PLAN, tensors, TORCHVISION_INPUT, name="plain")
     # 2 is exact in binary: twice the biases on twice the input gives twice the activations to the last bit.
     doubled = build_network(TOY_PLAN, tensors, CAFFE_INPUT, name="doubled", bias_scale=2)
-    x = pixels * plain._gain + plain._offset
+    x = pixels * plain.gain + plain._offset
     mean = torch.tensor([123.68, 116.779, 103.939], dtype=torch.float64).view(1, 3, 1, 1)
     unscaled = reference.features(tensors, x + mean)
     found = doubled.features(2 * x + mean, TAPS)
