@@ -34,7 +34,9 @@ from painterly_client._types import (
     Dilated,
     HarmonizeParameters,
     ImageFormat,
+    JobPlan,
     MaskDilation,
+    MemoryPolicy,
     Network,
     ParityParameters,
     Pass1Parameters,
@@ -45,6 +47,7 @@ from painterly_client._types import (
     Preset,
     RefinementGuide,
     Stage,
+    StagePlan,
     StreamOptions,
 )
 
@@ -65,7 +68,9 @@ __all__ = [
     "HealthStatus",
     "ImageFormat",
     "InvalidRequest",
+    "JobPlan",
     "MaskDilation",
+    "MemoryPolicy",
     "Network",
     "PainterlyError",
     "ParityParameters",
@@ -85,5 +90,6 @@ __all__ = [
     "ServerUnavailable",
     "Service",
     "Stage",
+    "StagePlan",
     "StreamOptions",
 ]

@@ -22,7 +22,7 @@ from painterly_client._base import (
     HealthStatus,
     Service,
 )
-from painterly_client._conversion import EventResponse
+from painterly_client._conversion import EventResponse, plan_of
 from painterly_client._errors import InvalidRequest
 from painterly_client._events import Event
 from painterly_client._types import (
@@ -31,6 +31,7 @@ from painterly_client._types import (
     Composed,
     Dilated,
     HarmonizeParameters,
+    JobPlan,
     MaskDilation,
     Placement,
     Prepared,
@@ -222,6 +223,20 @@ class AsyncClient(BaseClient):
             stream=stream,
         )
         return self._harmonize(lambda stub: stub.Harmonize, request)
+
+    async def plan(
+        self,
+        mask: bytes,
+        *,
+        dilated_mask: bytes | None = None,
+        parameters: HarmonizeParameters | None = None,
+    ) -> JobPlan:
+        """Ask what harmonizing an object with this mask, of the painting's size, would take; nothing is computed."""
+        request = _requests.plan_request(mask, dilated_mask, parameters)
+        context = self._context("harmonize")
+        stub = harmonize_service_pb2_grpc.HarmonizeServiceStub(self._channel(context))
+        call = stub.Plan(request, timeout=context.timeout_s, metadata=context.metadata)
+        return plan_of(await self._answer(call, context))
 
     async def check_health(self, service: Service) -> HealthStatus:
         """Ask the standard health service; SERVICE_UNKNOWN means that another service answers at the endpoint."""

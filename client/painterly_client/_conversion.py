@@ -39,6 +39,7 @@ _Enum = TypeVar("_Enum", bound=Enum)
 _ENUMS: Mapping[str, type[Enum]] = {
     preprocess_pb.BackgroundRemovalMethod.DESCRIPTOR.full_name: _types.BackgroundRemovalMethod,
     image_pb2.ImageFormat.DESCRIPTOR.full_name: _types.ImageFormat,
+    harmonize_pb.MemoryPolicy.DESCRIPTOR.full_name: _types.MemoryPolicy,
     harmonize_pb.Network.DESCRIPTOR.full_name: _types.Network,
     harmonize_pb.Preset.DESCRIPTOR.full_name: _types.Preset,
     harmonize_pb.RefinementGuide.DESCRIPTOR.full_name: _types.RefinementGuide,
@@ -118,6 +119,37 @@ def event_of(response: EventResponse) -> Event | None:
     if kind == "frame":
         return _frame(response.frame)
     return _result(response.result) if kind == "result" else None
+
+
+def plan_of(message: harmonize_pb.PlanResponse) -> _types.JobPlan:
+    """The plan of a response."""
+    has_largest = message.HasField("largest_working_long_side_px")
+    return _types.JobPlan(
+        fits=message.fits,
+        is_reduced=message.is_reduced,
+        working_width_px=message.working_width_px,
+        working_height_px=message.working_height_px,
+        stages=tuple(_stage_plan(stage) for stage in message.stages),
+        predicted_peak_memory_bytes=message.predicted_peak_memory_bytes,
+        available_memory_bytes=message.available_memory_bytes,
+        predicted_duration_s=_seconds(message.predicted_duration),
+        largest_working_long_side_px=message.largest_working_long_side_px if has_largest else None,
+        matching_chunk_pairs=message.matching_chunk_pairs,
+        device=message.device,
+        parameters_used=parameters_of(message.parameters_used, _types.HarmonizeParameters),
+    )
+
+
+def _stage_plan(message: harmonize_pb.StagePlan) -> _types.StagePlan:
+    return _types.StagePlan(
+        stage=_stage(message.stage),
+        left_px=message.left_px,
+        top_px=message.top_px,
+        width_px=message.width_px,
+        height_px=message.height_px,
+        predicted_peak_memory_bytes=message.predicted_peak_memory_bytes,
+        predicted_duration_s=_seconds(message.predicted_duration),
+    )
 
 
 def _progress(message: harmonize_pb.ProgressEvent) -> Progress:

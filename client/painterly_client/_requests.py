@@ -135,6 +135,18 @@ def harmonizing_request(
     return _sendable(request)
 
 
+def plan_request(
+    mask: bytes, dilated_mask: bytes | None, parameters: HarmonizeParameters | None
+) -> harmonize_pb.PlanRequest:
+    """Build the request of Plan."""
+    request = harmonize_pb.PlanRequest(
+        mask=image_message(mask, "mask"),
+        dilated_mask=None if dilated_mask is None else image_message(dilated_mask, "dilated_mask"),
+        parameters=parameters_message(parameters, harmonize_pb.HarmonizeParameters, "parameters"),
+    )
+    return _sendable(request)
+
+
 def _sendable(request: _Request) -> _Request:
     """Refuse a request that the transport would refuse with less to say. Raises: InvalidRequest."""
     size = request.ByteSize()

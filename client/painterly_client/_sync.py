@@ -20,7 +20,7 @@ from painterly_client._base import (
     HealthStatus,
     Service,
 )
-from painterly_client._conversion import EventResponse
+from painterly_client._conversion import EventResponse, plan_of
 from painterly_client._errors import InvalidRequest
 from painterly_client._events import Event
 from painterly_client._types import (
@@ -29,6 +29,7 @@ from painterly_client._types import (
     Composed,
     Dilated,
     HarmonizeParameters,
+    JobPlan,
     MaskDilation,
     Placement,
     Prepared,
@@ -206,6 +207,19 @@ class Client(BaseClient):
             stream=stream,
         )
         return self._harmonize(lambda stub: stub.Harmonize, request)
+
+    def plan(
+        self,
+        mask: bytes,
+        *,
+        dilated_mask: bytes | None = None,
+        parameters: HarmonizeParameters | None = None,
+    ) -> JobPlan:
+        """Ask what harmonizing an object with this mask, of the painting's size, would take; nothing is computed."""
+        request = _requests.plan_request(mask, dilated_mask, parameters)
+        context = self._context("harmonize")
+        stub = harmonize_service_pb2_grpc.HarmonizeServiceStub(self._channels["harmonize"])
+        return plan_of(_answer(stub.Plan, request, context))
 
     def check_health(self, service: Service) -> HealthStatus:
         """Ask the standard health service; SERVICE_UNKNOWN means that another service answers at the endpoint."""

@@ -83,6 +83,13 @@ class MaskDilation:
     omit_mask_union: bool = False
 
 
+class MemoryPolicy(str, Enum):
+    """What to do when a request would need more memory than the server has."""
+
+    REFUSE = "refuse"
+    REDUCE = "reduce"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Pass1Parameters:
     """The coarse harmonization.
@@ -145,7 +152,8 @@ class HarmonizeParameters:
 
     ``stylization_level`` is the strength of the painting's style (1 realistic, 5 impressionist, 10 expressionist),
     ``working_long_side_px`` bounds the long side at which the passes run (64 to 2048), ``object_size_px`` chooses their
-    scale by the size that the object has there (16 to 1024), ``seed`` is 0 to 2^31-1.
+    scale by the size that the object has there (16 to 1024), ``seed`` is 0 to 2^31-1. Without ``memory_policy`` a size
+    that the preset chose is reduced where memory does not suffice, and one that is given here refused.
     """
 
     preset: Preset | None = None
@@ -158,6 +166,7 @@ class HarmonizeParameters:
     pass2: Pass2Parameters | None = None
     postprocess: PostprocessParameters | None = None
     parity: ParityParameters | None = None
+    memory_policy: MemoryPolicy | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,3 +222,41 @@ class Prepared:
     method_reason: str
     placement_used: Placement
     dilation_used: MaskDilation
+
+
+@dataclass(frozen=True, kw_only=True)
+class StagePlan:
+    """What one stage would take.
+
+    The rectangle is of the pixels that change: at working size, in post-processing of the painting.
+    """
+
+    stage: Stage
+    left_px: int
+    top_px: int
+    width_px: int
+    height_px: int
+    predicted_peak_memory_bytes: int
+    predicted_duration_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobPlan:
+    """What a request would take on the server, if it ran now and alone.
+
+    ``is_reduced`` says that the passes would run at a smaller size than was asked for, ``largest_working_long_side_px``
+    is the largest that fits; None when none does.
+    """
+
+    fits: bool
+    is_reduced: bool
+    working_width_px: int
+    working_height_px: int
+    stages: tuple[StagePlan, ...]
+    predicted_peak_memory_bytes: int
+    available_memory_bytes: int
+    predicted_duration_s: float
+    largest_working_long_side_px: int | None
+    matching_chunk_pairs: int
+    device: str
+    parameters_used: HarmonizeParameters

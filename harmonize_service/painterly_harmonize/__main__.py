@@ -31,6 +31,7 @@ try:
     from painterly.weights import WeightStore
     from painterly_harmonize.algorithm.style_cache import StyleCache
     from painterly_harmonize.jobs import JobQueue
+    from painterly_harmonize.planning import Planner
     from painterly_harmonize.servicer import HarmonizeServicer, StoredNetworks
     from painterly_harmonize.settings import (
         Settings,
@@ -62,6 +63,10 @@ _FAREWELL_S = 1.0
     "--style-cache-mib",
     help="Memory for features of paintings that come again.  [env PAINTERLY_HARMONIZE_STYLE_CACHE_MIB; default 1024]",
 )
+@click.option(
+    "--memory-limit-mib",
+    help="Memory that a job may take, 0 for what is free.  [env PAINTERLY_HARMONIZE_MEMORY_LIMIT_MIB; default 0]",
+)
 @click.option("--log-level", help="DEBUG, INFO, WARNING or ERROR.  [env PAINTERLY_HARMONIZE_LOG_LEVEL; default INFO]")
 @click.option("--exit-with-stdin", is_flag=True, help="Stop when standard input ends.")
 def main(*, exit_with_stdin: bool, **flags: str | None) -> None:
@@ -86,7 +91,8 @@ async def serve(settings: Settings, device: torch.device) -> None:
     """Serve until a signal; then end waiting jobs, let the running one go on for the grace, and stop."""
     queue = JobQueue(device=device, size=settings.queue_size)
     networks, styles = StoredNetworks(device, WeightStore()), StyleCache(settings.style_cache_mib << 20)
-    servicer = HarmonizeServicer(device=device, queue=queue, networks=networks, styles=styles)
+    planner = Planner(device, limit_bytes=settings.memory_limit_mib << 20 or None)
+    servicer = HarmonizeServicer(device=device, queue=queue, networks=networks, styles=styles, planner=planner)
     listener = Listener(host=settings.host, port=settings.port, exit_with_stdin=settings.exit_with_stdin)
 
     def register(server: grpc.aio.Server) -> Sequence[str]:

@@ -20,6 +20,7 @@ from painterly_harmonize.algorithm import errors
 from painterly_harmonize.algorithm.params import (
     PRESETS,
     HarmonizeParams,
+    MemoryPolicy,
     NetworkName,
     ParityParams,
     Pass1Params,
@@ -30,6 +31,7 @@ from painterly_harmonize.algorithm.params import (
     require_range,
 )
 from painterly_harmonize.algorithm.stage import Stage
+from painterly_harmonize.planning import Decision, DeviceSpeed
 
 # An unset proto field means the default, so zero is in each table.
 _PRESETS = {
@@ -48,9 +50,14 @@ _GUIDES = {
     pb.REFINEMENT_GUIDE_RGB: RefinementGuide.RGB,
     pb.REFINEMENT_GUIDE_FEATURES: RefinementGuide.FEATURES,
 }
+_POLICIES = {
+    pb.MEMORY_POLICY_UNSPECIFIED: MemoryPolicy.REDUCE,
+    pb.MEMORY_POLICY_REFUSE: MemoryPolicy.REFUSE,
+    pb.MEMORY_POLICY_REDUCE: MemoryPolicy.REDUCE,
+}
 _FORMATS = {number: number for number in image_pb2.ImageFormat.values()}
 
-STAGES: Mapping[Stage, pb.Stage.ValueType] = {
+STAGE_NUMBERS: Mapping[Stage, pb.Stage.ValueType] = {
     Stage.PASS1: pb.STAGE_PASS1,
     Stage.PASS2: pb.STAGE_PASS2,
     Stage.POSTPROCESSING: pb.STAGE_POSTPROCESSING,
@@ -88,7 +95,12 @@ def params_from_proto(message: pb.HarmonizeParameters) -> HarmonizeParams:
     guide = _enum_value(message.pass2, "refinement_guide", _GUIDES, "parameters.pass2")
     defaults = PRESETS[preset]
     pass1 = {"iteration_count": defaults.pass1_iteration_count, **_given(message.pass1)}
-    pass2 = {"iteration_count": defaults.pass2_iteration_count, **_given(message.pass2), "refinement_guide": guide}
+    pass2 = {
+        "iteration_count": defaults.pass2_iteration_count,
+        "learning_rate": defaults.pass2_learning_rate,
+        **_given(message.pass2),
+        "refinement_guide": guide,
+    }
     whole: dict[str, Any] = {"working_long_side_px": defaults.working_long_side_px, "object_size_px": None}
     if not message.HasField("working_long_side_px"):
         whole["object_size_px"] = defaults.object_size_px
@@ -98,12 +110,20 @@ def params_from_proto(message: pb.HarmonizeParameters) -> HarmonizeParams:
         "parameters",
         preset=preset,
         network=_enum_value(message, "network", _NETWORKS, "parameters"),
+        memory_policy=_memory_policy(message),
         pass1=_build(Pass1Params, "parameters.pass1", **pass1),
         pass2=_build(Pass2Params, "parameters.pass2", **pass2),
         postprocess=_build(PostprocessParams, "parameters.postprocess", **_given(message.postprocess)),
         parity=_build(ParityParams, "parameters.parity", **_given(message.parity)),
         **whole,
     )
+
+
+def _memory_policy(message: pb.HarmonizeParameters) -> MemoryPolicy:
+    is_named = message.HasField("working_long_side_px") or message.HasField("object_size_px")
+    if is_named and message.memory_policy == pb.MEMORY_POLICY_UNSPECIFIED:
+        return MemoryPolicy.REFUSE
+    return _enum_value(message, "memory_policy", _POLICIES, "parameters")
 
 
 def params_to_proto(params: HarmonizeParams) -> pb.HarmonizeParameters:
@@ -115,6 +135,7 @@ def params_to_proto(params: HarmonizeParams) -> pb.HarmonizeParameters:
         working_long_side_px=params.working_long_side_px,
         object_size_px=params.object_size_px,
         seed=params.seed,
+        memory_policy=_number_of(params.memory_policy, _POLICIES),
         pass1=pb.Pass1Parameters(**dataclasses.asdict(params.pass1)),
         pass2=pb.Pass2Parameters(
             **{
@@ -124,6 +145,36 @@ def params_to_proto(params: HarmonizeParams) -> pb.HarmonizeParameters:
         ),
         postprocess=pb.PostprocessParameters(**dataclasses.asdict(params.postprocess)),
         parity=pb.ParityParameters(**dataclasses.asdict(params.parity)),
+    )
+
+
+def plan_response(decision: Decision, speed: DeviceSpeed, device: str) -> pb.PlanResponse:
+    """Write what a request would take."""
+    plan = decision.plan
+    return pb.PlanResponse(
+        fits=decision.fits,
+        is_reduced=decision.is_reduced,
+        working_width_px=plan.working_size[1],
+        working_height_px=plan.working_size[0],
+        stages=[
+            pb.StagePlan(
+                stage=STAGE_NUMBERS[stage.stage],
+                left_px=stage.region.left,
+                top_px=stage.region.top,
+                width_px=stage.region.width,
+                height_px=stage.region.height,
+                predicted_peak_memory_bytes=stage.peak_bytes,
+                predicted_duration=duration(speed.seconds(stage.work)),
+            )
+            for stage in plan.stages
+        ],
+        predicted_peak_memory_bytes=plan.peak_bytes,
+        available_memory_bytes=decision.available,
+        predicted_duration=duration(speed.seconds(plan.work)),
+        largest_working_long_side_px=decision.largest,
+        matching_chunk_pairs=plan.chunk_elements,
+        device=device,
+        parameters_used=params_to_proto(decision.params),
     )
 
 

@@ -70,10 +70,23 @@ def read_pictures(request: Request) -> Pictures:
     )
     given = {name: pixels for name in _NAMES if (pixels := getattr(pictures, name)) is not None}
     require_same_size(given)
-    _require_long_side(painting)
+    _require_long_side(painting, "painting")
     # The checks of Inputs look at sizes and zeros alone, so views of the bytes will do and nothing is copied.
     Inputs(**{name: _view(pixels) for name, pixels in given.items()})
     return pictures
+
+
+def read_masks(request: pb.PlanRequest) -> tuple[Tensor, Tensor | None]:
+    """Decode the masks of a request without pictures, float32 1×1×H×W of 0 and 1, and check them as above."""
+    mask = decode_mask(request.mask, "mask")
+    dilated = decode_mask(request.dilated_mask, "dilated_mask") if request.HasField("dilated_mask") else None
+    if dilated is not None:
+        require_same_size({"mask": mask, "dilated_mask": dilated})
+    _require_long_side(mask, "mask")
+    tensors = [None if each is None else mask_to_tensor(each, torch.device("cpu")) for each in (mask, dilated)]
+    assert tensors[0] is not None
+    Inputs(composite=tensors[0], painting=tensors[0], mask=tensors[0], dilated_mask=tensors[1])
+    return tensors[0], tensors[1]
 
 
 def _view(pixels: NDArray[np.generic]) -> Tensor:
@@ -81,18 +94,18 @@ def _view(pixels: NDArray[np.generic]) -> Tensor:
     return (tensor.permute(2, 0, 1) if tensor.ndim == 3 else tensor[None])[None]
 
 
-def _require_long_side(painting: NDArray[np.uint8]) -> None:
-    height, width = painting.shape[:2]
+def _require_long_side(pixels: NDArray[np.generic], field: str) -> None:
+    height, width = pixels.shape[:2]
     if max(height, width) < MIN_LONG_SIDE_PX:
-        raise _size_error(painting, f"its long side must have at least {MIN_LONG_SIDE_PX} pixels; enlarge it")
+        raise _size_error(pixels, field, f"its long side must have at least {MIN_LONG_SIDE_PX} pixels; enlarge it")
 
 
-def _size_error(painting: NDArray[np.uint8], rule: str) -> ServiceError:
-    size = f"{painting.shape[1]}x{painting.shape[0]}"
+def _size_error(pixels: NDArray[np.generic], field: str, rule: str) -> ServiceError:
+    size = f"{pixels.shape[1]}x{pixels.shape[0]}"
     return ServiceError(
         error_reason_pb2.ERROR_REASON_IMAGE_SIZE_OUT_OF_RANGE,
-        f"painting is {size} pixels; {rule}",
-        field="painting",
+        f"{field} is {size} pixels; {rule}",
+        field=field,
         metadata={"value": size},
     )
 
@@ -110,7 +123,7 @@ def require_sendable(painting: NDArray[np.uint8], result_format: image_pb2.Image
     for image_format in {image_pb2.IMAGE_FORMAT_PNG, result_format}:
         if len(encode(painting, image_format).data) > _SENDABLE_BYTES:
             name = image_pb2.ImageFormat.Name(image_format)
-            raise _size_error(painting, f"its result as {name} would not fit into a message; reduce it")
+            raise _size_error(painting, "painting", f"its result as {name} would not fit into a message; reduce it")
 
 
 def decode_mask(image: image_pb2.Image, field: str) -> NDArray[np.bool_]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import itertools
 import logging
 import threading
@@ -20,6 +19,7 @@ import torch
 
 from painterly.errors import ServiceError
 from painterly.v1 import error_reason_pb2
+from painterly_harmonize.algorithm.memory import is_out_of_memory, release_memory
 from painterly_harmonize.algorithm.stage import Event
 from painterly_harmonize.conversion import StreamOptions, to_service_error
 from painterly_harmonize.reporting import Finished, Item, Queued, Reporter
@@ -213,13 +213,11 @@ class JobQueue:
             job.run()
             return
         except (RuntimeError, MemoryError) as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             logger.warning("out of memory on %s: %s", self._device, error)
         # Only here, with the error and its frames gone, nothing holds on to the job's tensors.
-        gc.collect()
-        if self._device.type == "cuda":
-            torch.cuda.empty_cache()
+        release_memory(self._device)
         raise ServiceError(
             error_reason_pb2.ERROR_REASON_DEVICE_OUT_OF_MEMORY,
             f"the memory of {self._device} does not suffice; lower parameters.working_long_side_px",
@@ -233,9 +231,3 @@ def _draining_error() -> ServiceError:
         "the server is stopping; try again later or elsewhere",
         retry_after_s=_RETRY_AFTER_DRAINING_S,
     )
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    # The CPU's allocator has no error type of its own.
-    is_cpu = type(error) is RuntimeError and "DefaultCPUAllocator" in str(error)
-    return is_cpu or isinstance(error, (MemoryError, torch.OutOfMemoryError))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
@@ -19,16 +20,19 @@ from painterly.v1 import harmonize_service_pb2_grpc as pb_grpc
 from painterly.weights import WeightsCorrupt, WeightsError, WeightsMissing, WeightStore
 from painterly_harmonize.algorithm import pipeline
 from painterly_harmonize.algorithm.errors import AlgorithmError
+from painterly_harmonize.algorithm.memory import release_memory
 from painterly_harmonize.algorithm.params import HarmonizeParams, NetworkName
-from painterly_harmonize.algorithm.stage import Event, Inputs
+from painterly_harmonize.algorithm.plan import STAGES
+from painterly_harmonize.algorithm.stage import Event, Inputs, Stage
 from painterly_harmonize.algorithm.style_cache import StyleCache
-from painterly_harmonize.algorithm.vgg import FeatureNetwork, load_network
+from painterly_harmonize.algorithm.vgg import FeatureNetwork, load_network, sketch_network
 from painterly_harmonize.conversion import (
-    STAGES,
+    STAGE_NUMBERS,
     StreamOptions,
     duration,
     params_from_proto,
     params_to_proto,
+    plan_response,
     stream_options_from_proto,
     to_service_error,
 )
@@ -37,10 +41,12 @@ from painterly_harmonize.images import (
     Request,
     encode_frame,
     encode_result,
+    read_masks,
     read_pictures,
     require_sendable,
 )
 from painterly_harmonize.jobs import JobQueue
+from painterly_harmonize.planning import Decision, Planner
 from painterly_harmonize.reporting import Finished, Frame, Item, Progress, Queued
 from painterly_harmonize.settings import describe_device
 
@@ -105,8 +111,11 @@ class _Order:
 class HarmonizeServicer(pb_grpc.HarmonizeServiceServicer):
     """RunPass1, RunPass2 and Harmonize over one device's queue."""
 
-    def __init__(self, *, device: torch.device, queue: JobQueue, networks: Networks, styles: StyleCache) -> None:
+    def __init__(
+        self, *, device: torch.device, queue: JobQueue, networks: Networks, styles: StyleCache, planner: Planner
+    ) -> None:
         """``styles`` is used on the queue's worker thread alone."""
+        self._planner = planner
         self._device = device
         self._queue = queue
         self._networks = networks
@@ -116,7 +125,7 @@ class HarmonizeServicer(pb_grpc.HarmonizeServiceServicer):
         self, request: pb.RunPass1Request, context: Context
     ) -> AsyncGenerator[pb.RunPass1Response, None]:
         """Stream the first pass's events."""
-        async with contextlib.aclosing(self._events(request, pipeline.run_pass1)) as events:
+        async with contextlib.aclosing(self._events(request, pipeline.run_pass1, (Stage.PASS1,))) as events:
             async for event in events:
                 yield pb.RunPass1Response(**event)
 
@@ -124,7 +133,7 @@ class HarmonizeServicer(pb_grpc.HarmonizeServiceServicer):
         self, request: pb.RunPass2Request, context: Context
     ) -> AsyncGenerator[pb.RunPass2Response, None]:
         """Stream the second pass's events."""
-        async with contextlib.aclosing(self._events(request, pipeline.run_pass2)) as events:
+        async with contextlib.aclosing(self._events(request, pipeline.run_pass2, (Stage.PASS2,))) as events:
             async for event in events:
                 yield pb.RunPass2Response(**event)
 
@@ -132,19 +141,54 @@ class HarmonizeServicer(pb_grpc.HarmonizeServiceServicer):
         self, request: pb.HarmonizeRequest, context: Context
     ) -> AsyncGenerator[pb.HarmonizeResponse, None]:
         """Stream the events of both passes and the post-processing."""
-        async with contextlib.aclosing(self._events(request, pipeline.harmonize)) as events:
+        async with contextlib.aclosing(self._events(request, pipeline.harmonize, STAGES)) as events:
             async for event in events:
                 yield pb.HarmonizeResponse(**event)
 
-    async def _events(self, request: Request, compute: Compute) -> AsyncGenerator[dict[str, Any], None]:
+    async def Plan(self, request: pb.PlanRequest, context: Context) -> pb.PlanResponse:
+        """Say what a request would take. It waits for no job."""
+        return await asyncio.to_thread(self._plan, request)
+
+    def _plan(self, request: pb.PlanRequest) -> pb.PlanResponse:
+        params = params_from_proto(request.parameters)
+        try:
+            masks = read_masks(request)
+        except AlgorithmError as error:
+            raise to_service_error(error) from None
+        decision = self._planner.decide(*masks, params, sketch_network(params.network))
+        return plan_response(decision, self._planner.speed, describe_device(self._device))
+
+    def _admit(
+        self, inputs: Inputs, params: HarmonizeParams, network: FeatureNetwork, stages: tuple[Stage, ...]
+    ) -> Decision:
+        """What becomes of a job, once it may begin. Raises: ServiceError DEVICE_OUT_OF_MEMORY."""
+
+        def decide() -> Decision:
+            return self._planner.decide(inputs.mask, inputs.dilated_mask, params, network, stages)
+
+        decision = decide()
+        if not decision.fits or decision.is_reduced:
+            self._styles.clear()
+            release_memory(self._device)
+            decision = decide()
+        decision.require_fit(self._device)
+        self._planner.log(decision)
+        return decision
+
+    async def _events(
+        self, request: Request, compute: Compute, stages: tuple[Stage, ...]
+    ) -> AsyncGenerator[dict[str, Any], None]:
         """Each event as the one field of the response's oneof. Decoding and encoding stay off the event loop."""
         order = await asyncio.to_thread(_read_order, request)
 
         def work(should_stop: Callable[[], bool]) -> Generator[Event, None, None]:
             network = self._networks(order.params.network).network
             inputs = order.pictures.to_inputs(self._device)
+            decision = self._admit(inputs, order.params, network, stages)
             hits, misses = self._styles.hit_count, self._styles.miss_count
-            yield from compute(inputs, order.params, network, should_stop, self._styles)
+            began_s = time.monotonic()
+            yield from compute(inputs, decision.params, network, should_stop, self._styles)
+            self._planner.speed.learn(decision.plan.work, time.monotonic() - began_s)
             logger.info(
                 "the painting's features: %d taps known, %d computed",
                 self._styles.hit_count - hits,
@@ -177,7 +221,7 @@ class HarmonizeServicer(pb_grpc.HarmonizeServiceServicer):
             )
         return pb.ResultEvent(
             image=encode_result(pixels, order.options.result_format),
-            parameters_used=params_to_proto(order.params),
+            parameters_used=params_to_proto(result.params),
             painting_noise=result.painting_noise,
             pass2_weights=pb.Pass2Weights(**result.pass2_weights) if result.pass2_weights else None,
             changed_pixel_count=result.changed_pixel_count,
@@ -185,9 +229,9 @@ class HarmonizeServicer(pb_grpc.HarmonizeServiceServicer):
             working_height_px=result.working_size[0],
             working_width_px=result.working_size[1],
             device=describe_device(self._device),
-            weights_checksum=self._networks(order.params.network).checksum,
+            weights_checksum=self._networks(result.params.network).checksum,
             stage_times=[
-                pb.StageTime(stage=STAGES[stage], duration=duration(seconds))
+                pb.StageTime(stage=STAGE_NUMBERS[stage], duration=duration(seconds))
                 for stage, seconds in item.stage_times_s.items()
             ],
         )
@@ -206,7 +250,7 @@ def _read_order(request: Request) -> _Order:
 
 def _progress_event(item: Progress) -> pb.ProgressEvent:
     return pb.ProgressEvent(
-        stage=STAGES[item.stage],
+        stage=STAGE_NUMBERS[item.stage],
         iteration=item.iteration,
         iteration_count=item.iteration_count,
         losses=pb.Losses(**item.losses) if item.losses else None,
@@ -220,5 +264,5 @@ def _frame_event(item: Frame, options: StreamOptions) -> pb.FrameEvent:
     else:
         image = encode_frame(item.pixels, options.frame_format)
     return pb.FrameEvent(
-        stage=STAGES[item.stage], iteration=item.iteration, image=image, is_stage_result=item.is_stage_result
+        stage=STAGE_NUMBERS[item.stage], iteration=item.iteration, image=image, is_stage_result=item.is_stage_result
     )

@@ -15,7 +15,13 @@ from painterly.v1 import error_reason_pb2
 ENVIRONMENT_PREFIX = "PAINTERLY_HARMONIZE_"
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
-_INTEGER_RANGES = {"port": (0, 65_535), "threads": (1, 1024), "queue_size": (0, 1000), "style_cache_mib": (0, 1 << 20)}
+_INTEGER_RANGES = {
+    "port": (0, 65_535),
+    "threads": (1, 1024),
+    "queue_size": (0, 1000),
+    "style_cache_mib": (0, 1 << 20),
+    "memory_limit_mib": (0, 1 << 24),
+}
 
 
 class SettingsError(ValueError):
@@ -38,7 +44,8 @@ class Settings:
     ``port`` 0 takes a free port. ``device`` is ``auto`` (a CUDA device if there is one), ``cpu``, ``cuda`` or
     ``cuda:N``. ``threads`` are torch's CPU threads, 1 to 1024, by default the cores. ``queue_size`` is how many jobs
     may wait beside the running one, 0 to 1000. ``style_cache_mib`` bounds the memory, MiB, for features of paintings
-    that were used before, on the device and on the host each.
+    that were used before, on the device and on the host each. ``memory_limit_mib`` bounds what one job may take of
+    the device's memory, MiB; 0 is all that is free.
     """
 
     host: str = "127.0.0.1"
@@ -47,6 +54,7 @@ class Settings:
     threads: int = field(default_factory=available_cores)
     queue_size: int = 32
     style_cache_mib: int = 1024
+    memory_limit_mib: int = 0
     log_level: str = "INFO"
     exit_with_stdin: bool = False
 

@@ -77,6 +77,11 @@ class Harmonize(harmonize_service_pb2_grpc.HarmonizeServiceServicer):
         finally:
             self.ended.set()
 
+    async def Plan(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """The first thing that the handler yields."""
+        async for response in self._stream(request, context):
+            return response
+
     async def RunPass1(self, request: Any, context: Any) -> AsyncGenerator[Any, None]:  # noqa: N802
         async with contextlib.aclosing(self._stream(request, context)) as responses:
             async for response in responses:

@@ -26,7 +26,9 @@ NAMES = [
     "HealthStatus",
     "ImageFormat",
     "InvalidRequest",
+    "JobPlan",
     "MaskDilation",
+    "MemoryPolicy",
     "Network",
     "PainterlyError",
     "ParityParameters",
@@ -46,6 +48,7 @@ NAMES = [
     "ServerUnavailable",
     "Service",
     "Stage",
+    "StagePlan",
     "StreamOptions",
 ]
 HEAVY = {"torch", "numpy", "PIL", "cv2", "requests", "click", "rich"}

@@ -9,10 +9,12 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf.duration_pb2 import Duration
 
 from painterly.errors import ServiceError
 from painterly.limits import MAX_MESSAGE_BYTES
 from painterly.v1 import error_reason_pb2, image_pb2
+from painterly.v1 import harmonize_service_pb2 as harmonize_pb
 from painterly.v1 import preprocess_service_pb2 as pb
 from painterly_client import (
     AsyncClient,
@@ -23,14 +25,20 @@ from painterly_client import (
     Composed,
     DeadlineExceeded,
     Dilated,
+    HarmonizeParameters,
     InvalidRequest,
+    JobPlan,
     MaskDilation,
+    MemoryPolicy,
     Placement,
     PreconditionFailed,
     Prepared,
+    Preset,
     ServerBusy,
     ServerError,
     ServerUnavailable,
+    Stage,
+    StagePlan,
 )
 from tests.client.kit import Harmonize, MakeTwin, Preprocess, compose_answer, free_port, queued, serving
 
@@ -89,6 +97,84 @@ def test_compose(make_twin: MakeTwin) -> None:
             placement=pb.Placement(height_fraction=0.25),
         )
     ]
+
+
+PLAN = harmonize_pb.PlanResponse(
+    fits=True,
+    is_reduced=True,
+    working_width_px=640,
+    working_height_px=480,
+    stages=[
+        harmonize_pb.StagePlan(
+            stage=harmonize_pb.STAGE_PASS2,
+            left_px=1,
+            top_px=2,
+            width_px=3,
+            height_px=4,
+            predicted_peak_memory_bytes=5,
+            predicted_duration=Duration(seconds=6, nanos=500_000_000),
+        )
+    ],
+    predicted_peak_memory_bytes=7,
+    available_memory_bytes=8,
+    predicted_duration=Duration(seconds=9),
+    matching_chunk_pairs=10,
+    device="cpu",
+    parameters_used=harmonize_pb.HarmonizeParameters(memory_policy=harmonize_pb.MEMORY_POLICY_REDUCE),
+)
+
+
+def test_plan(make_twin: MakeTwin) -> None:
+    answers = [PLAN, harmonize_pb.PlanResponse(largest_working_long_side_px=11)]
+
+    async def answer(request: Any, context: Any) -> Any:
+        yield answers.pop(0)
+
+    servicer = Harmonize(answer)
+    parameters = HarmonizeParameters(preset=Preset.DRAFT, memory_policy=MemoryPolicy.REDUCE)
+    with serving(servicer) as endpoint:
+        twin = make_twin(harmonize_endpoint=endpoint)
+        plan = twin.plan(b"mask", dilated_mask=b"dilated", parameters=parameters)
+        assert twin.plan(b"mask").largest_working_long_side_px == 11
+    assert plan == JobPlan(
+        fits=True,
+        is_reduced=True,
+        working_width_px=640,
+        working_height_px=480,
+        stages=(
+            StagePlan(
+                stage=Stage.PASS2,
+                left_px=1,
+                top_px=2,
+                width_px=3,
+                height_px=4,
+                predicted_peak_memory_bytes=5,
+                predicted_duration_s=6.5,
+            ),
+        ),
+        predicted_peak_memory_bytes=7,
+        available_memory_bytes=8,
+        predicted_duration_s=9.0,
+        largest_working_long_side_px=None,
+        matching_chunk_pairs=10,
+        device="cpu",
+        parameters_used=HarmonizeParameters(memory_policy=MemoryPolicy.REDUCE),
+    )
+    assert servicer.requests == [
+        harmonize_pb.PlanRequest(
+            mask=image_pb2.Image(data=b"mask"),
+            dilated_mask=image_pb2.Image(data=b"dilated"),
+            parameters=harmonize_pb.HarmonizeParameters(
+                preset=harmonize_pb.PRESET_DRAFT, memory_policy=harmonize_pb.MEMORY_POLICY_REDUCE
+            ),
+        ),
+        harmonize_pb.PlanRequest(mask=image_pb2.Image(data=b"mask")),
+    ]
+
+
+def test_a_plan_needs_the_harmonize_service(make_twin: MakeTwin) -> None:
+    with pytest.raises(InvalidRequest, match="harmonize_endpoint"):
+        make_twin(preprocess_endpoint="127.0.0.1:1").plan(b"mask")
 
 
 def test_dilate_mask(make_twin: MakeTwin) -> None:

@@ -72,6 +72,20 @@ def test_the_steps_of_preprocessing(preprocess_endpoint: str) -> None:
     assert dilated.sum() > mask.sum()
 
 
+def test_a_job_that_does_not_fit_is_told_by_its_plan_and_refused(preprocess_endpoint: str, vgg16: None) -> None:
+    with service("harmonize", PAINTERLY_HARMONIZE_MEMORY_LIMIT_MIB="10") as (endpoint, _):
+        given = {"PAINTERLY_PREPROCESS_ENDPOINT": preprocess_endpoint, "PAINTERLY_HARMONIZE_ENDPOINT": endpoint}
+        refused = painterly("harmonize", "photo.png", "painting.png", "-o", "out.png", *SMALL, **given)
+        planned = painterly("plan", "out-work/mask.png", *SMALL, "--json", **given)
+    assert planned.returncode == 0, planned.stderr
+    plan = json.loads(planned.stdout)
+    assert (plan["fits"], plan["working_width_px"]) == (False, 96)
+    assert plan["predicted_peak_memory_bytes"] > plan["available_memory_bytes"] == 10 << 20
+    assert refused.returncode not in (0, 2)
+    assert f"would take {plan['predicted_peak_memory_bytes'] >> 20} MiB of cpu, which has 10 MiB" in refused.stderr
+    assert not Path("out.png").exists()
+
+
 def test_a_bad_photo_is_bad_input(preprocess_endpoint: str) -> None:
     Path("photo.png").write_bytes(b"no picture at all")
     outcome = painterly("remove-background", "photo.png", "-o", "out.png", "--preprocess-endpoint", preprocess_endpoint)

@@ -16,6 +16,7 @@ from painterly.v1 import image_pb2
 from painterly_harmonize.algorithm import errors
 from painterly_harmonize.algorithm.params import (
     HarmonizeParams,
+    MemoryPolicy,
     NetworkName,
     ParityParams,
     Pass1Params,
@@ -26,7 +27,7 @@ from painterly_harmonize.algorithm.params import (
 )
 from painterly_harmonize.algorithm.stage import Stage
 from painterly_harmonize.conversion import (
-    STAGES,
+    STAGE_NUMBERS,
     StreamOptions,
     duration,
     params_from_proto,
@@ -42,21 +43,23 @@ def test_an_empty_message_means_the_defaults() -> None:
 
 
 @pytest.mark.parametrize(
-    ("preset", "long_side", "object_size", "pass1", "pass2"),
+    ("preset", "long_side", "object_size", "pass1", "pass2", "rate"),
     [
-        (pb.PRESET_UNSPECIFIED, 1536, 256, 200, 400),
-        (pb.PRESET_DRAFT, 1024, 176, 60, 120),
-        (pb.PRESET_STANDARD, 1536, 256, 200, 400),
-        (pb.PRESET_FULL, 700, None, 1000, 1000),
+        (pb.PRESET_UNSPECIFIED, 1536, 256, 200, 200, 0.5),
+        (pb.PRESET_DRAFT, 1024, 176, 60, 60, 0.5),
+        (pb.PRESET_STANDARD, 1536, 256, 200, 200, 0.5),
+        (pb.PRESET_FULL, 700, None, 1000, 1000, 0.1),
     ],
 )
 def test_a_preset_sets_sizes_and_iteration_counts(
-    preset: pb.Preset.ValueType, long_side: int, object_size: int | None, pass1: int, pass2: int
+    preset: pb.Preset.ValueType, long_side: int, object_size: int | None, pass1: int, pass2: int, rate: float
 ) -> None:
     params = params_from_proto(pb.HarmonizeParameters(preset=preset))
     assert params.working_long_side_px == long_side
     assert params.object_size_px == object_size
     assert (params.pass1.iteration_count, params.pass2.iteration_count) == (pass1, pass2)
+    assert (params.pass1.learning_rate, params.pass2.learning_rate) == (1, rate)
+    assert params_from_proto(params_to_proto(params)) == params
 
 
 def test_explicit_values_win_over_the_preset_and_zero_is_not_unset() -> None:
@@ -67,7 +70,7 @@ def test_explicit_values_win_over_the_preset_and_zero_is_not_unset() -> None:
     )
     params = params_from_proto(message)
     assert params.pass1 == Pass1Params(iteration_count=7, content_weight=0.0)
-    assert params.pass2 == Pass2Params(iteration_count=120, ring_radius_cells=0)
+    assert params.pass2 == Pass2Params(iteration_count=60, learning_rate=0.5, ring_radius_cells=0)
     assert params.working_long_side_px == 1024
 
 
@@ -108,7 +111,22 @@ OWN = HarmonizeParams(
     ),
     postprocess=PostprocessParams(skip_chrominance_denoising=True, skip_patch_synthesis=True),
     parity=ParityParams(**{field.name: True for field in dataclasses.fields(ParityParams)}),
+    memory_policy=MemoryPolicy.REFUSE,
 )
+
+
+@pytest.mark.parametrize(
+    ("given", "policy"),
+    [
+        ({}, MemoryPolicy.REDUCE),
+        ({"working_long_side_px": 512}, MemoryPolicy.REFUSE),
+        ({"object_size_px": 100}, MemoryPolicy.REFUSE),
+        ({"object_size_px": 100, "memory_policy": pb.MEMORY_POLICY_REDUCE}, MemoryPolicy.REDUCE),
+        ({"memory_policy": pb.MEMORY_POLICY_REFUSE}, MemoryPolicy.REFUSE),
+    ],
+)
+def test_a_size_that_was_asked_for_is_not_reduced_unasked(given: dict[str, Any], policy: MemoryPolicy) -> None:
+    assert params_from_proto(pb.HarmonizeParameters(**given)).memory_policy is policy
 
 
 def test_parameters_survive_the_wire() -> None:
@@ -274,8 +292,8 @@ def test_an_error_of_nobody_stays_as_it_is() -> None:
 
 
 def test_every_stage_has_its_number() -> None:
-    assert set(STAGES) == set(Stage)
-    assert sorted(STAGES.values()) == sorted(set(pb.Stage.values()) - {pb.STAGE_UNSPECIFIED})
+    assert set(STAGE_NUMBERS) == set(Stage)
+    assert sorted(STAGE_NUMBERS.values()) == sorted(set(pb.Stage.values()) - {pb.STAGE_UNSPECIFIED})
 
 
 def test_durations_hold_microseconds() -> None:

@@ -492,7 +492,8 @@ async def test_a_failing_stage_does_not_take_back_the_one_before() -> None:
 
 
 async def test_a_lack_of_memory_and_a_bug_are_told_and_the_server_lives_on() -> None:
-    faults: list[Any] = [lambda: torch.empty(2**50), lambda: [][0]]
+    # A stage is tried twice where memory does not suffice.
+    faults: list[Any] = [lambda: torch.empty(2**50), lambda: torch.empty(2**50), lambda: [][0]]
 
     def failing(taps: frozenset[str], pixels: Tensor) -> Tensor:
         if faults:

@@ -32,6 +32,7 @@ def test_defaults() -> None:
         "threads": available_cores(),
         "queue_size": 32,
         "style_cache_mib": 1024,
+        "memory_limit_mib": 0,
         "log_level": "INFO",
         "exit_with_stdin": False,
     }

@@ -25,6 +25,7 @@ from painterly_harmonize.algorithm.params import NetworkName
 from painterly_harmonize.algorithm.style_cache import StyleCache
 from painterly_harmonize.algorithm.vgg import CAFFE_INPUT, FeatureNetwork, build_network
 from painterly_harmonize.jobs import JobQueue
+from painterly_harmonize.planning import Planner
 from painterly_harmonize.servicer import HarmonizeServicer, LoadedNetwork, Networks
 from painterly_images import encode
 from tests.harmonize.algorithm.toy import TOY_PLAN, plan_tensors
@@ -124,13 +125,22 @@ class Running:
 
 @contextlib.asynccontextmanager
 async def running(
-    networks: Networks | None = None, *, device: torch.device = CPU, queue_size: int = 4, patience_s: float = 5
+    networks: Networks | None = None,
+    *,
+    device: torch.device = CPU,
+    queue_size: int = 4,
+    patience_s: float = 5,
+    memory_bytes: int | None = None,
 ) -> AsyncIterator[Running]:
     """Run the real server on port 0 with the real pipeline over a toy network."""
     queue = JobQueue(device=device, size=queue_size)
     styles = StyleCache()
     servicer = HarmonizeServicer(
-        device=device, queue=queue, networks=networks or networks_of(toy_network()), styles=styles
+        device=device,
+        queue=queue,
+        networks=networks or networks_of(toy_network()),
+        styles=styles,
+        planner=Planner(device, limit_bytes=memory_bytes),
     )
 
     def register(server: grpc.aio.Server) -> Sequence[str]:

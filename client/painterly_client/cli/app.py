@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from painterly_client.cli import benching, exits, harmonizing, health, preprocessing, serving, weighting
+from painterly_client.cli import benching, exits, harmonizing, health, planning, preprocessing, serving, weighting
 from painterly_client.cli.session import Session
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
@@ -49,6 +49,7 @@ for _command in (
     preprocessing.dilate,
     harmonizing.pass1,
     harmonizing.pass2,
+    planning.plan,
     serving.serve,
     weighting.weights,
     health.health,

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from painterly_client import BackgroundRemovalMethod, HarmonizeParameters, Network, Placement, Preset
+from painterly_client import BackgroundRemovalMethod, HarmonizeParameters, MemoryPolicy, Network, Placement, Preset
 from painterly_client.cli.files import check_result_name
 from painterly_client.cli.parameters import read_parameters, with_flags
 from painterly_client.cli.session import Session
@@ -158,6 +158,12 @@ def parameter_options(*passes: int) -> Callable[[_F], _F]:
             help="Size of the object at which the passes run: the square root of its box's area. "
             "[default: by preset, none with --size]",
         ),
+        click.option(
+            "--memory-policy",
+            type=click.Choice(["refuse", "reduce"]),
+            help="Where memory does not suffice: refuse, or reduce the size of the passes. "
+            "[default: reduce, refuse with --size or --object-size]",
+        ),
         *(iterations_option(number) for number in passes),
         click.option(
             "--parameters",
@@ -204,7 +210,7 @@ def placement_from(options: dict[str, Any]) -> Placement:
 def parameters_from(options: dict[str, Any]) -> HarmonizeParameters:
     """The parameter options as the client's type; what nobody said stays unset. Raises: click.UsageError."""
     file = options["parameters_file"]
-    preset, network = options["preset"], options["network"]
+    preset, network, policy = options["preset"], options["network"], options["memory_policy"]
     flags = {
         "preset": Preset[preset.upper()] if preset else None,
         "network": Network[network.upper()] if network else None,
@@ -212,6 +218,7 @@ def parameters_from(options: dict[str, Any]) -> HarmonizeParameters:
         "seed": options["seed"],
         "working_long_side_px": options["size"],
         "object_size_px": options["object_size"],
+        "memory_policy": MemoryPolicy(policy) if policy else None,
         "pass1.iteration_count": options.get("pass1_iterations"),
         "pass2.iteration_count": options.get("pass2_iterations"),
     }

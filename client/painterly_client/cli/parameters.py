@@ -51,6 +51,8 @@ def to_json(value: object) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         pairs = ((field.name, getattr(value, field.name)) for field in dataclasses.fields(value))
         return {name: to_json(part) for name, part in pairs if part is not None}
+    if isinstance(value, (list, tuple)):
+        return [to_json(each) for each in value]
     return value
 
 

@@ -17,7 +17,7 @@ from painterly_harmonize.algorithm.region import region_around
 from painterly_harmonize.algorithm.stage import Inputs
 
 # Beyond the mask: what the last blend reaches, patches that cover it, the detail's kernel, and two guided windows.
-_MARGIN_PX = 6 + 2 * PATCH_PX
+MARGIN_PX = 6 + 2 * PATCH_PX
 _BAND_PX = 256
 _FIT_RADIUS_PX, _FIT_EPSILON = 2, 1e-3
 
@@ -33,7 +33,7 @@ class Canvas:
         """``like`` gives device and dtype; the two switches are those of ``ParityParams``."""
         self.whole_painting = inputs.painting.to(like)
         self._bytes = masks.to_bytes(self.whole_painting)
-        self.region = region_around(inputs.mask, _MARGIN_PX, 1)
+        self.region = region_around(inputs.mask, MARGIN_PX, 1)
         self.painting = self.region.crop(self.whole_painting)
         self.composite = self.region.crop(inputs.composite).to(like)
         self.mask = self.region.crop(inputs.mask).to(like)

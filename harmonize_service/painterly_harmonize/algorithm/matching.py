@@ -18,6 +18,11 @@ _UNIT_EPSILON = 1e-8
 _CHUNK_ELEMENTS = {"cpu": 2**20, "cuda": 2**26}
 
 
+def default_chunk_elements(device: torch.device) -> int:
+    """How many pairs a device compares at a time, where memory is no matter."""
+    return _CHUNK_ELEMENTS[device.type]
+
+
 class Measure(Enum):
     """How two 3×3 patches of features are compared.
 
@@ -46,7 +51,7 @@ def nearest_neighbor_field(
     what suits the device); ``check`` is called between chunks and may raise. Source: sections 2.1 and 3.1, section 7
     shortcuts 1 to 3.
     """
-    chunk_elements = _CHUNK_ELEMENTS[source.device.type] if chunk_elements is None else chunk_elements
+    chunk_elements = default_chunk_elements(source.device) if chunk_elements is None else chunk_elements
     if measure is Measure.UNIT_SUM:
         source, style = (features / (_norm(features) + _UNIT_EPSILON) for features in (source, style))
     best = torch.full((positions.numel(),), -torch.inf, device=source.device, dtype=source.dtype)

@@ -28,6 +28,13 @@ class NetworkName(str, Enum):
     VGG19 = "vgg19"
 
 
+class MemoryPolicy(str, Enum):
+    """What to do when a job would need more memory than there is."""
+
+    REFUSE = "refuse"
+    REDUCE = "reduce"
+
+
 class RefinementGuide(str, Enum):
     """What decides whether neighboring correspondences agree."""
 
@@ -120,17 +127,30 @@ class PresetDefaults:
     object_size_px: int | None
     pass1_iteration_count: int
     pass2_iteration_count: int
+    pass2_learning_rate: float
 
 
 PRESETS: Mapping[Preset, PresetDefaults] = {
     Preset.DRAFT: PresetDefaults(
-        working_long_side_px=1024, object_size_px=176, pass1_iteration_count=60, pass2_iteration_count=120
+        working_long_side_px=1024,
+        object_size_px=176,
+        pass1_iteration_count=60,
+        pass2_iteration_count=60,
+        pass2_learning_rate=0.5,
     ),
     Preset.STANDARD: PresetDefaults(
-        working_long_side_px=1536, object_size_px=256, pass1_iteration_count=200, pass2_iteration_count=400
+        working_long_side_px=1536,
+        object_size_px=256,
+        pass1_iteration_count=200,
+        pass2_iteration_count=200,
+        pass2_learning_rate=0.5,
     ),
     Preset.FULL: PresetDefaults(
-        working_long_side_px=700, object_size_px=None, pass1_iteration_count=1000, pass2_iteration_count=1000
+        working_long_side_px=700,
+        object_size_px=None,
+        pass1_iteration_count=1000,
+        pass2_iteration_count=1000,
+        pass2_learning_rate=0.1,
     ),
 }
 
@@ -154,10 +174,14 @@ class HarmonizeParams:
         default_factory=lambda: Pass1Params(iteration_count=PRESETS[Preset.STANDARD].pass1_iteration_count)
     )
     pass2: Pass2Params = field(
-        default_factory=lambda: Pass2Params(iteration_count=PRESETS[Preset.STANDARD].pass2_iteration_count)
+        default_factory=lambda: Pass2Params(
+            iteration_count=PRESETS[Preset.STANDARD].pass2_iteration_count,
+            learning_rate=PRESETS[Preset.STANDARD].pass2_learning_rate,
+        )
     )
     postprocess: PostprocessParams = field(default_factory=PostprocessParams)
     parity: ParityParams = field(default_factory=ParityParams)
+    memory_policy: MemoryPolicy = MemoryPolicy.REDUCE
 
     def __post_init__(self) -> None:
         require_range("stylization_level", self.stylization_level, 1, 10)

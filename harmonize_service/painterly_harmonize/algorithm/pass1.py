@@ -54,7 +54,10 @@ class _Term:
 
 
 def style_gram_targets(
-    problem: Problem, painting: Mapping[str, Tensor], check: Callable[[], None]
+    problem: Problem,
+    painting: Mapping[str, Tensor],
+    check: Callable[[], None],
+    chunk_elements: int | None = None,
 ) -> dict[str, tuple[Tensor, Tensor]]:
     """Per style tap the Gram matrix of the matched painting features, C×C, and the mask's area.
 
@@ -65,7 +68,9 @@ def style_gram_targets(
     for tap in STYLE_TAPS:
         mask, composite = problem.soft_masks[tap].flatten(), problem.features.taps[tap].cells
         positions = torch.nonzero(mask).flatten()
-        match, _ = nearest_neighbor_field(composite[0], painting[tap][0], positions, measure, check=check)
+        match, _ = nearest_neighbor_field(
+            composite[0], painting[tap][0], positions, measure, chunk_elements=chunk_elements, check=check
+        )
         matched = painting[tap][0].flatten(1)[:, match] * mask[positions]
         targets[tap] = (gram_matrix(matched, mask.sum()), mask.sum())
     return targets
@@ -77,9 +82,11 @@ def run_pass1(
     network: FeatureNetwork,
     check: Callable[[], None],
     styles: StyleCache | None = None,
+    chunk_elements: int | None = None,
 ) -> Generator[Iterate, None, Tensor]:
     """Run the first pass, yielding every iterate; returns its output at working size, not yet blended or clipped.
 
+    ``chunk_elements`` is how many pairs of positions are compared at a time.
     Raises: StageFailed; whatever ``check`` raises.
     """
     yield beginning(Stage.PASS1, params.iteration_count, working)
@@ -87,7 +94,7 @@ def run_pass1(
     check()
     problem = Problem.around_mask(working, network, STYLE_TAPS, reach=REACH_PX, alignment=ALIGNMENT_PX)
     check()
-    targets = style_gram_targets(problem, painting, check)
+    targets = style_gram_targets(problem, painting, check, chunk_elements)
     terms = {
         tap: _Term(
             params=params,

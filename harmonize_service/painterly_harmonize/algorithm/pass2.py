@@ -72,8 +72,8 @@ class _Term:
         return unit_norm(loss.content_gradient(features, target, squared, count), self.weights.content)
 
     def _histogram(self, features: Tensor, table: Tensor, losses: dict[str, Tensor]) -> Tensor:
-        # Where channels come last, rows are copied whole.
-        values = features.T.index_select(0, self.histogram_index).T
+        # Where channels come last, rows are copied whole; what is sorted must lie side by side.
+        values = features.T.index_select(0, self.histogram_index).T.contiguous()
         remapped = loss.remap_by_rank(values, table)
         losses["histogram"] = losses.get("histogram", 0) + loss.histogram_loss(values, remapped)
         gradient = torch.zeros_like(features)
@@ -98,6 +98,7 @@ def consistent_matches(
     network: FeatureNetwork,
     guide_kind: RefinementGuide,
     check: Callable[[], None],
+    chunk_elements: int | None = None,
 ) -> Tensor:
     """The refined matches of the tight mask's cells at the reference tap, flat painting positions.
 
@@ -113,7 +114,9 @@ def consistent_matches(
     pixels = region.crop(pass1_result) * working.pixel_scale
     source = network.features(pixels, [REFERENCE_TAP])[REFERENCE_TAP]
     cells = torch.nonzero(region.crop_tap(near, stride(REFERENCE_TAP)).flatten()).flatten()
-    match, _ = nearest_neighbor_field(source[0], painting_features[0], cells, Measure.UNIT_SUM, check=check)
+    match, _ = nearest_neighbor_field(
+        source[0], painting_features[0], cells, Measure.UNIT_SUM, chunk_elements=chunk_elements, check=check
+    )
     nnf = torch.zeros(size[0] * size[1], dtype=torch.int64, device=match.device)
     nnf[positions] = match
     guide = area_resize(working.painting, size)[0] if guide_kind is RefinementGuide.RGB else painting_features[0]
@@ -129,17 +132,19 @@ def run_pass2(
     network: FeatureNetwork,
     check: Callable[[], None],
     styles: StyleCache | None = None,
+    chunk_elements: int | None = None,
 ) -> Generator[Iterate, None, Tensor]:
     """Run the second pass, yielding every iterate; returns its output at working size, not yet blended or clipped.
 
     ``pass1_result`` (1×3×h×w) steers the matching only: start and content are the composite's (section 3.4).
+    ``chunk_elements`` is how many pairs of positions are compared at a time.
     Raises: MaskEmpty, StageFailed; whatever ``check`` raises.
     """
     yield beginning(Stage.PASS2, params.iteration_count, working)
     painting = (styles or StyleCache()).features(network, working.painting * working.pixel_scale, STYLE_TAPS)
     check()
     matches = consistent_matches(
-        working, pass1_result, painting[REFERENCE_TAP], network, params.refinement_guide, check
+        working, pass1_result, painting[REFERENCE_TAP], network, params.refinement_guide, check, chunk_elements
     )
     reference_size = (painting[REFERENCE_TAP].shape[-2], painting[REFERENCE_TAP].shape[-1])
     selected = selected_style_positions(matches, reference_size, params.ring_radius_cells)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Generator, Iterator
 from functools import partial
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -11,6 +13,8 @@ from torch import Tensor
 from painterly_harmonize.algorithm import masks, pass1, pass2, postprocess
 from painterly_harmonize.algorithm.canvas import Canvas
 from painterly_harmonize.algorithm.errors import AlgorithmError, StageFailed
+from painterly_harmonize.algorithm.matching import default_chunk_elements
+from painterly_harmonize.algorithm.memory import is_out_of_memory, release_memory
 from painterly_harmonize.algorithm.params import HarmonizeParams
 from painterly_harmonize.algorithm.problem import Working, raise_if, working_long_side, working_pictures
 from painterly_harmonize.algorithm.stage import Event, Inputs, Iterate, Result, Stage, StageResult
@@ -18,7 +22,10 @@ from painterly_harmonize.algorithm.style_cache import StyleCache
 from painterly_harmonize.algorithm.style_level import Pass2Weights, painting_noise, pass2_weights
 from painterly_harmonize.algorithm.vgg import FeatureNetwork
 
+logger = logging.getLogger(__name__)
+
 Run = Iterator[Event]
+_Event = TypeVar("_Event", bound=Event)
 # A painting's noise is measured at its own size, at most the paper's, whatever size the passes have.
 _NOISE_LONG_SIDE_PX = 700
 StopQuestion = Callable[[], bool]
@@ -88,6 +95,7 @@ class _Job:
     ) -> None:
         torch.manual_seed(params.seed)
         self._params, self._network, self._styles = params, network, styles or StyleCache()
+        self._chunk_elements = default_chunk_elements(network.device)
         self._check = raise_if(should_stop)
         self._check()
         long_side = working_long_side(inputs.mask, params.working_long_side_px, params.object_size_px)
@@ -108,8 +116,18 @@ class _Job:
 
     def pass1(self) -> Generator[Event, None, Tensor]:
         """Pass 1 at working size, and its picture as a StageResult; returns the output at working size."""
-        steps = pass1.run_pass1(self._working, self._params.pass1, self._network, self._check, self._styles)
-        output = yield from self._checked(steps)
+
+        def steps(chunk_elements: int) -> Generator[Iterate, None, Tensor]:
+            return pass1.run_pass1(
+                self._working,
+                self._params.pass1,
+                self._network,
+                self._check,
+                self._styles,
+                chunk_elements=chunk_elements,
+            )
+
+        output = yield from self._within_memory(steps)
         yield StageResult(stage=Stage.PASS1, image=self.canvas.finished(self.carry_back(output)))
         return output
 
@@ -130,20 +148,49 @@ class _Job:
             histogram=plain.histogram * own.histogram_weight_scale,
             total_variation=plain.total_variation * own.total_variation_weight_scale,
         )
-        steps = pass2.run_pass2(
-            self._working, pass1_result, own, self._pass2_weights, self._network, self._check, self._styles
-        )
-        output = yield from self._checked(steps)
+        weights = self._pass2_weights
+
+        def steps(chunk_elements: int) -> Generator[Iterate, None, Tensor]:
+            return pass2.run_pass2(
+                self._working,
+                pass1_result,
+                own,
+                weights,
+                self._network,
+                self._check,
+                self._styles,
+                chunk_elements=chunk_elements,
+            )
+
+        output = yield from self._within_memory(steps)
         yield StageResult(stage=Stage.PASS2, image=self.canvas.finished(self.carry_back(output)))
         return output
 
-    def _checked(self, steps: Generator[Iterate, None, Tensor]) -> Generator[Event, None, Tensor]:
+    def _within_memory(self, make: Callable[[int], Generator[_Event, None, Tensor]]) -> Generator[_Event, None, Tensor]:
+        """Run a stage, and once more where memory did not suffice: with smaller chunks and nothing kept of paintings.
+
+        ``make`` is given how many pairs to compare at a time. Raises: the second error as it is.
+        """
+        try:
+            return (yield from self._checked(make(self._chunk_elements)))
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            logger.warning("out of memory, the stage begins once more with less held at a time: %s", error)
+        # Only here, with the error and its frames gone, nothing holds on to the stage's tensors.
+        self._chunk_elements //= 2
+        self._styles.clear()
+        release_memory(self._network.device)
+        return (yield from self._checked(make(self._chunk_elements)))
+
+    def _checked(self, steps: Generator[_Event, None, Tensor]) -> Generator[_Event, None, Tensor]:
         while True:
             self._check()
             try:
                 yield next(steps)
             except StopIteration as end:
                 output: Tensor = end.value
+                release_memory(self._network.device)
                 return output
 
     def carry_back(self, output: Tensor) -> Tensor:
@@ -152,6 +199,9 @@ class _Job:
 
     def postprocess(self, output: Tensor) -> Generator[Event, None, Tensor]:
         """Post-processing at the painting's own size; returns the finished picture over the canvas's region."""
+        return (yield from self._within_memory(lambda _: self._postprocessed(output)))
+
+    def _postprocessed(self, output: Tensor) -> Generator[Event, None, Tensor]:
         params, canvas = self._params.postprocess, self.canvas
         preview = self._working.blend(output)
         image = self.carry_back(output).clamp(0, 1)
@@ -185,6 +235,7 @@ class _Job:
             changed_pixel_count=changed_count,
             blend_pixel_count=blend_count,
             working_size=self.working_size,
+            params=self._params,
         )
 
 

@@ -9,6 +9,7 @@ from enum import Enum
 from torch import Tensor
 
 from painterly_harmonize.algorithm.errors import AlgorithmError, MaskEmpty, MaskFull, MaskNotContained, SizeMismatch
+from painterly_harmonize.algorithm.params import HarmonizeParams
 
 
 class Stage(str, Enum):
@@ -85,7 +86,7 @@ class Result:
     """The finished picture of a run, uint8 RGB H×W×3 on the CPU, of the painting's size, and what was found.
 
     Outside the blend's support its bytes are the painting's. ``pass2_weights`` is empty when pass 2 did not run.
-    ``working_size`` is the height and width, px, at which the passes ran.
+    ``working_size`` is the height and width, px, at which the passes ran, ``params`` what they ran with.
     """
 
     image: Tensor
@@ -94,6 +95,7 @@ class Result:
     changed_pixel_count: int
     blend_pixel_count: int
     working_size: tuple[int, int]
+    params: HarmonizeParams
 
 
 Event = Iterate | StageResult | Result

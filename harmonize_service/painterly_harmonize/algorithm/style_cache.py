@@ -34,6 +34,11 @@ class StyleCache:
         """Bytes of all features that are kept."""
         return sum(each.nbytes for each in itertools.chain(self._on_device.values(), self._on_host.values()))
 
+    def clear(self) -> None:
+        """Forget everything."""
+        self._on_device.clear()
+        self._on_host.clear()
+
     def features(self, network: FeatureNetwork, pixels: Tensor, taps: Iterable[str]) -> dict[str, Tensor]:
         """As ``network.features(pixels, taps)``; each tap that is not known counts as a miss. Not to be written to."""
         identity = _identity(network, pixels)

@@ -148,6 +148,13 @@ def layer_plan(name: NetworkName) -> LayerPlan:
     return plan[: fifth_block + 1]
 
 
+def sketch_network(name: NetworkName) -> FeatureNetwork:
+    """A network without weights, to learn its shapes from."""
+    with torch.device("meta"):
+        layers = make_layers(list(layer_plan(name)))
+    return FeatureNetwork(layers, CAFFE_INPUT, name.value)
+
+
 def load_network(name: NetworkName, path: Path, device: torch.device) -> FeatureNetwork:
     """Load a network from the weight store's safetensors file onto ``device``.
 

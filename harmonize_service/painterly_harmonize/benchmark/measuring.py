@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import re
 import time
 from collections.abc import Callable
@@ -15,6 +13,7 @@ import torch
 
 from painterly.errors import ServiceError
 from painterly.weights import WeightsError, WeightStore
+from painterly_harmonize.algorithm.memory import release_memory
 from painterly_harmonize.algorithm.params import NetworkName
 from painterly_harmonize.algorithm.vgg import FeatureNetwork, load_network
 from painterly_harmonize.benchmark.cases import Case
@@ -100,6 +99,13 @@ class PeakMemory:
         else:
             self._before = _reset_high_water_mark()
 
+    def forget_peak(self) -> None:
+        """Let the peak be what is held now; :meth:`beyond` still counts from the beginning."""
+        if self._device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self._device)
+        elif self._before is not None:
+            _RESET.write_text(_RESET_HIGH_WATER_MARK)
+
     def beyond(self) -> int | None:
         """Bytes; None where the system cannot tell (it takes Linux, and /proc with leave to reset the mark)."""
         if self._before is None:
@@ -111,8 +117,7 @@ class PeakMemory:
 
 def _reset_high_water_mark() -> int | None:
     """Bring the mark down to the memory held now, without what is free but kept for reuse; that memory's bytes."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)
+    release_memory(torch.device("cpu"))
     try:
         _RESET.write_text(_RESET_HIGH_WATER_MARK)
     except OSError:

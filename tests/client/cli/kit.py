@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from click.testing import CliRunner, Result
+from google.protobuf.message import Message
 from PIL import Image
 
 from painterly.errors import ServiceError
@@ -100,7 +101,7 @@ WHOLE_RUN = (
 )
 
 
-def play(*responses: pb.HarmonizeResponse, then: Callable[[], None] | ServiceError | None = None) -> Stream:
+def play(*responses: Message, then: Callable[[], None] | ServiceError | None = None) -> Stream:
     """A handler that streams responses and then raises an error or calls something."""
 
     async def handler(request: Any, context: Any) -> AsyncGenerator[Any, None]:

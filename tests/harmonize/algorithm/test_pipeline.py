@@ -467,9 +467,10 @@ def test_quantized_first_results_are_whole_levels(quantize: bool, monkeypatch: p
         network: FeatureNetwork,
         check: Callable[[], None],
         styles: StyleCache,
+        chunk_elements: int,
     ) -> Generator[Iterate, None, Tensor]:
         seen.append(pass1_result)
-        return original(working, pass1_result, params, weights, network, check, styles)
+        return original(working, pass1_result, params, weights, network, check, styles, chunk_elements)
 
     monkeypatch.setattr(pass2, "run_pass2", recording)
     events = all_events(toy_inputs(), replace(PARAMS, parity=ParityParams(quantize_pass1_result=quantize)))

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from painterly_harmonize.algorithm.params import NetworkName, Preset
+from painterly_harmonize.algorithm.params import HarmonizeParams, NetworkName, Preset
 from painterly_harmonize.algorithm.problem import working_long_side
 from painterly_harmonize.algorithm.stage import Event, Iterate, Result, Stage, StageResult
 from painterly_harmonize.benchmark.cases import Case, load_case
@@ -68,6 +68,7 @@ def result() -> Result:
         changed_pixel_count=0,
         blend_pixel_count=0,
         working_size=(4, 4),
+        params=HarmonizeParams(),
     )
 
 
@@ -110,8 +111,8 @@ def test_a_run_cut_short_is_extrapolated() -> None:
         working_px=(96, 72),
     )
     cut = RunSpec(setting=SETTING, preset=Preset.DRAFT, iterations=20)
-    # Draft: 60 and 120 iterations.
-    assert whole_total(cut, times) == 20 + 50 * 0.5 + 100 * 0.25
+    # Draft: 60 and 60 iterations.
+    assert whole_total(cut, times) == 20 + 50 * 0.5 + 40 * 0.25
     assert whole_total(RunSpec(setting=SETTING, preset=Preset.DRAFT), times) == 20
 
 
