@@ -16,7 +16,7 @@ from painterly_harmonize.algorithm.params import HarmonizeParams, NetworkName, P
 from painterly_harmonize.algorithm.pipeline import harmonize
 from painterly_harmonize.algorithm.plan import plan_job
 from painterly_harmonize.algorithm.stage import Iterate, Result, StageResult
-from painterly_harmonize.benchmark.cases import Case, load_case
+from painterly_harmonize.benchmark.cases import default_cases, load_case
 from painterly_harmonize.benchmark.measuring import PeakMemory, Setting, prepare, stored_network
 from painterly_harmonize.benchmark.processes import in_fresh_process
 
@@ -67,7 +67,7 @@ class Found:
 
 def measure(request: Request) -> Found:
     """Plan a request and run it."""
-    case = Case(name="drawn").with_area(request.area)
+    case = default_cases()[0].with_area(request.area)
     setting = Setting(case=case, size_px=request.size_px, device="cpu", threads=2, network=NetworkName.VGG16)
     network = stored_network(setting, prepare(setting))
     memory = PeakMemory(network.device)

@@ -46,7 +46,7 @@ def test_an_empty_message_means_the_defaults() -> None:
     ("preset", "long_side", "object_size", "pass1", "pass2", "rate"),
     [
         (pb.PRESET_UNSPECIFIED, 1536, 256, 200, 200, 0.5),
-        (pb.PRESET_DRAFT, 1024, 176, 60, 60, 0.5),
+        (pb.PRESET_DRAFT, 1024, 176, 50, 50, 0.5),
         (pb.PRESET_STANDARD, 1536, 256, 200, 200, 0.5),
         (pb.PRESET_FULL, 700, None, 1000, 1000, 0.1),
     ],
@@ -70,7 +70,7 @@ def test_explicit_values_win_over_the_preset_and_zero_is_not_unset() -> None:
     )
     params = params_from_proto(message)
     assert params.pass1 == Pass1Params(iteration_count=7, content_weight=0.0)
-    assert params.pass2 == Pass2Params(iteration_count=60, learning_rate=0.5, ring_radius_cells=0)
+    assert params.pass2 == Pass2Params(iteration_count=50, learning_rate=0.5, ring_radius_cells=0)
     assert params.working_long_side_px == 1024
 
 

@@ -134,8 +134,8 @@ PRESETS: Mapping[Preset, PresetDefaults] = {
     Preset.DRAFT: PresetDefaults(
         working_long_side_px=1024,
         object_size_px=176,
-        pass1_iteration_count=60,
-        pass2_iteration_count=60,
+        pass1_iteration_count=50,
+        pass2_iteration_count=50,
         pass2_learning_rate=0.5,
     ),
     Preset.STANDARD: PresetDefaults(

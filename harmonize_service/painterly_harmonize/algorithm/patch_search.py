@@ -44,9 +44,7 @@ def nearest_patches(
         index = build_index(image, anchors, painting, stride, workers)
         # Anchors with similar patches are searched together: they leave out the same branches.
         leaves = torch.cat([*workers.map(partial(index.leaf_of, image), torch.split(anchors, CHUNK))])
-        smallest, largest = _PART_SIZES
-        size = min(max(total // (2 * workers.count), smallest), largest)
-        parts = torch.split(workers.run(partial(leaves.argsort, stable=True)), size)
+        parts = torch.split(workers.run(partial(leaves.argsort, stable=True)), part_size(total, workers.count))
         match, finished = torch.zeros_like(anchors), 0
 
         def search(part: Tensor) -> Tensor:
@@ -57,6 +55,12 @@ def nearest_patches(
             finished += len(part)
             yield PatchProgress(finished=finished, total=total)
     return match
+
+
+def part_size(anchor_count: int, worker_count: int = 2) -> int:
+    """How many anchors are searched together."""
+    smallest, largest = _PART_SIZES
+    return min(max(anchor_count // (2 * worker_count), smallest), largest)
 
 
 class _Search:

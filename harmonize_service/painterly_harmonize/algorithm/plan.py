@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from painterly_harmonize.algorithm import masks, pass1, pass2, postprocess
+from painterly_harmonize.algorithm import masks, pass1, pass2, patch_search, postprocess
 from painterly_harmonize.algorithm.canvas import MARGIN_PX
 from painterly_harmonize.algorithm.matching import default_chunk_elements
 from painterly_harmonize.algorithm.params import HarmonizeParams, Pass1Params, Pass2Params
@@ -29,13 +29,19 @@ _FLOAT, _LONG = 4, 8
 _SHAPE_LONG_SIDE_PX = 512
 # A picture, its composite, mask and bytes while they are decoded and kept; for each pixel of the painting, bytes.
 _PICTURE_BYTES = 40
-# Temporary tensors of an iteration, each of the size of relu1_1 over the live rectangle, or over the histogram's cells.
-_LIVE_TEMPORARIES = {Stage.PASS1: 2.0, Stage.PASS2: 5.0}
-_HISTOGRAM_TEMPORARIES = 6.0
-# What an indexed patch takes beside its signature, and how long signatures usually are.
-_CANDIDATE_BYTES, _SIGNATURE_LENGTH = 150, 48
-# Libraries' own workspace and the pieces of memory between blocks.
-_OVERHEAD_BYTES = 24 << 20
+# What follows was measured. Temporary tensors of an iteration, each of the size of relu1_1 over the live rectangle;
+# in pass 2 those that sort its values under the mask and the painting's; copies for matching, for each pixel.
+_LIVE_TEMPORARIES = {Stage.PASS1: 9.0, Stage.PASS2: 3.0}
+_HISTOGRAM_TEMPORARIES, _TARGET_TEMPORARIES = 6.0, 8.0
+_MATCHING_BYTES = {Stage.PASS1: 0, Stage.PASS2: 150}
+# What an indexed patch takes beside its signature, and how long signatures are at most; what a search holds for each of
+# the patches that it looks at together.
+_CANDIDATE_BYTES, _SIGNATURE_LENGTH, _SEARCH_BYTES = 150, 3 * PATCH_PX**2, 512 * _FLOAT * 8
+# What a patch costs to be indexed and to be matched, in what a convolution computes in that time. How much the tree
+# saves depends on the pictures.
+_CANDIDATE_FLOP, _ANCHOR_FLOP = 0.7e6, 14e6
+# Libraries' own workspace, threads, and the pieces of memory between blocks.
+_OVERHEAD_BYTES = 80 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,18 +244,19 @@ class _Model:
         cells = self._buffers(taps)
         matching_taps = pass1.STYLE_TAPS if stage is Stage.PASS1 else (pass2.REFERENCE_TAP,)
         matching = sum((self._matching(tap) for tap in matching_taps), start=Work(flop=0, moved_bytes=0))
-        widest = _FLOAT * 64 * live
+        # relu1_1 over the live rectangle, and over what is under the mask.
+        first = _FLOAT * self._channels("relu1_1")
+        widest, sorted_values = first * live, first * self._moving
         history = min(params.history_size, params.iteration_count)
         correction_bytes = _FLOAT * 2 * (history + 1) * 3 * self._moving
-        temporary = _LIVE_TEMPORARIES[stage] * widest
+        temporary, targets = _LIVE_TEMPORARIES[stage] * widest, float(_MATCHING_BYTES[stage] * self._pixels)
         if stage is Stage.PASS2:
-            temporary += _HISTOGRAM_TEMPORARIES * _FLOAT * 64 * self._moving
-        kept = self._fixed + style.taps
-        peak = max(
-            self._fixed + style.peak,
-            kept + around.peak + cells,
-            kept + cells + moving.taps + 3 * _FLOAT * self._chunk + self._matching_bytes(matching_taps),
-            kept + cells + moving.taps + correction_bytes + temporary,
+            temporary += _HISTOGRAM_TEMPORARIES * sorted_values
+            targets += _TARGET_TEMPORARIES * sorted_values
+        peak = self._fixed + max(
+            style.peak,
+            style.taps + around.peak + cells + targets,
+            style.taps + cells + moving.taps + correction_bytes + temporary,
         )
         grams = sum(2 * 2 * self._channels(tap) ** 2 * live / stride(tap) ** 2 for tap in taps)
         return StagePlan(
@@ -258,7 +265,7 @@ class _Model:
             peak_bytes=round(peak),
             setup=Work(flop=style.flop + around.flop, moved_bytes=0) + matching,
             iteration=Work(
-                flop=2 * moving.flop + grams + 4 * 2 * 2 * history * 3 * self._moving,
+                flop=2 * moving.flop + grams,
                 moved_bytes=2 * correction_bytes + 3 * temporary,
             ),
             iteration_count=params.iteration_count,
@@ -272,14 +279,19 @@ class _Model:
         anchor_step, step = postprocess.search_strides(round(anchors), candidates)
         anchors, searched = anchors / anchor_step**2, candidates / step**2
         index = searched * (_CANDIDATE_BYTES + _FLOAT * _SIGNATURE_LENGTH)
-        enlarged = 12 * _FLOAT * self._pixels if max(size) > max(self.size) else 0
+        # Only where the painting is larger; counted always, so that no smaller size ever needs more.
+        enlarged = 12 * _FLOAT * self._pixels
+        # Features of the painting stay, for the next job.
+        known = self._walk(self._pixels, (*pass2.STYLE_TAPS, *pass1.STYLE_TAPS[-1:])).taps
+        together = (
+            torch.get_num_threads() * _SEARCH_BYTES * patch_search.part_size(round(anchors), torch.get_num_threads())
+        )
         return StagePlan(
             stage=Stage.POSTPROCESSING,
             region=region,
-            peak_bytes=round(self._fixed + enlarged + index + 10 * 3 * _FLOAT * _area(region)),
-            # What a tree saves depends on the pictures; the exponent and the factor are measured.
-            setup=Work(flop=2 * searched * PATCH_PX**2 * 3 * _SIGNATURE_LENGTH, moved_bytes=4 * index),
-            iteration=Work(flop=anchors * 2 * 512 * _SIGNATURE_LENGTH * 24, moved_bytes=anchors * 4096),
+            peak_bytes=round(self._fixed + known + enlarged + index + together + 10 * 3 * _FLOAT * _area(region)),
+            setup=Work(flop=searched * _CANDIDATE_FLOP, moved_bytes=0),
+            iteration=Work(flop=anchors * _ANCHOR_FLOP, moved_bytes=0),
             iteration_count=0 if self._params.postprocess.skip_patch_synthesis else 1,
         )
 
@@ -329,10 +341,6 @@ class _Model:
         cells, live = self._pixels / stride(tap) ** 2, _area(self._live) / stride(tap) ** 2
         pairs = cells * live
         return Work(flop=2 * pairs * self._channels(tap), moved_bytes=9 * 3 * _FLOAT * pairs)
-
-    def _matching_bytes(self, taps: tuple[str, ...]) -> float:
-        """Padded copies of the painting's features."""
-        return max(2 * _FLOAT * self._channels(tap) * self._pixels / stride(tap) ** 2 for tap in taps)
 
 
 def _area(region: Region) -> int:
