@@ -94,7 +94,8 @@ class MemoryPolicy(str, Enum):
 class Pass1Parameters:
     """The coarse harmonization.
 
-    1 to 10,000 iterations, weights 0 to 1e6, learning rate 1e-6 to 10, history 1 to 1000.
+    1 to 10,000 iterations, weights 0 to 1e6, learning rate 1e-6 to 10, history 1 to 1000. A pixel moves by ``max_step``
+    8-bit steps at most in an iteration (0 to 255, 0 does not bound it).
     """
 
     iteration_count: int | None = None
@@ -103,13 +104,14 @@ class Pass1Parameters:
     total_variation_weight: float | None = None
     learning_rate: float | None = None
     history_size: int | None = None
+    max_step: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pass2Parameters:
     """The refinement. The scales (0 to 1e3) multiply the weights that the stylization level leads to.
 
-    1 to 10,000 iterations, content weight 0 to 1e6, learning rate 1e-6 to 10, history 1 to 1000, ring 0 to 8 cells.
+    1 to 10,000 iterations, content weight 0 to 1e6, learning rate 1e-6 to 10, history 1 to 1000, ring 0 to 8 cells, ``max_step`` as in pass 1.
     """
 
     iteration_count: int | None = None
@@ -121,6 +123,7 @@ class Pass2Parameters:
     history_size: int | None = None
     refinement_guide: RefinementGuide | None = None
     ring_radius_cells: int | None = None
+    max_step: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

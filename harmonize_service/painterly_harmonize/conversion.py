@@ -94,10 +94,15 @@ def params_from_proto(message: pb.HarmonizeParameters) -> HarmonizeParams:
     preset = _enum_value(message, "preset", _PRESETS, "parameters")
     guide = _enum_value(message.pass2, "refinement_guide", _GUIDES, "parameters.pass2")
     defaults = PRESETS[preset]
-    pass1 = {"iteration_count": defaults.pass1_iteration_count, **_given(message.pass1)}
+    pass1 = {
+        "iteration_count": defaults.pass1_iteration_count,
+        "max_step": defaults.max_step,
+        **_given(message.pass1),
+    }
     pass2 = {
         "iteration_count": defaults.pass2_iteration_count,
         "learning_rate": defaults.pass2_learning_rate,
+        "max_step": defaults.max_step,
         **_given(message.pass2),
         "refinement_guide": guide,
     }

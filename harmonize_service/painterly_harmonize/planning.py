@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import statistics
 import time
@@ -59,8 +60,9 @@ class DeviceSpeed:
         self._correction = min(max(self._correction * ratio**_CORRECTION_SHARE, low), high)
 
 
+@functools.cache
 def _measured(device: torch.device) -> tuple[float, float]:
-    """Floating-point operations and bytes per second."""
+    """Floating-point operations and bytes per second, measured once in a process."""
     shape = (1, _PROBE_CHANNELS, _PROBE_SIDE, _PROBE_SIDE)
     image = torch.rand(shape, device=device).contiguous(memory_format=torch.channels_last)
     weight = torch.rand(_PROBE_CHANNELS, _PROBE_CHANNELS, 3, 3, device=device)

@@ -43,22 +43,29 @@ def test_an_empty_message_means_the_defaults() -> None:
 
 
 @pytest.mark.parametrize(
-    ("preset", "long_side", "object_size", "pass1", "pass2", "rate"),
+    ("preset", "long_side", "object_size", "pass1", "pass2", "rate", "step"),
     [
-        (pb.PRESET_UNSPECIFIED, 1536, 256, 200, 200, 0.5),
-        (pb.PRESET_DRAFT, 1024, 176, 50, 50, 0.5),
-        (pb.PRESET_STANDARD, 1536, 256, 200, 200, 0.5),
-        (pb.PRESET_FULL, 700, None, 1000, 1000, 0.1),
+        (pb.PRESET_UNSPECIFIED, 1536, 256, 200, 200, 0.5, 16),
+        (pb.PRESET_DRAFT, 1024, 176, 50, 50, 0.5, 16),
+        (pb.PRESET_STANDARD, 1536, 256, 200, 200, 0.5, 16),
+        (pb.PRESET_FULL, 700, None, 1000, 1000, 0.1, 0),
     ],
 )
 def test_a_preset_sets_sizes_and_iteration_counts(
-    preset: pb.Preset.ValueType, long_side: int, object_size: int | None, pass1: int, pass2: int, rate: float
+    preset: pb.Preset.ValueType,
+    long_side: int,
+    object_size: int | None,
+    pass1: int,
+    pass2: int,
+    rate: float,
+    step: float,
 ) -> None:
     params = params_from_proto(pb.HarmonizeParameters(preset=preset))
     assert params.working_long_side_px == long_side
     assert params.object_size_px == object_size
     assert (params.pass1.iteration_count, params.pass2.iteration_count) == (pass1, pass2)
     assert (params.pass1.learning_rate, params.pass2.learning_rate) == (1, rate)
+    assert params.pass1.max_step == params.pass2.max_step == step
     assert params_from_proto(params_to_proto(params)) == params
 
 
@@ -69,8 +76,8 @@ def test_explicit_values_win_over_the_preset_and_zero_is_not_unset() -> None:
         pass2=pb.Pass2Parameters(ring_radius_cells=0),
     )
     params = params_from_proto(message)
-    assert params.pass1 == Pass1Params(iteration_count=7, content_weight=0.0)
-    assert params.pass2 == Pass2Params(iteration_count=50, learning_rate=0.5, ring_radius_cells=0)
+    assert params.pass1 == Pass1Params(iteration_count=7, content_weight=0.0, max_step=16)
+    assert params.pass2 == Pass2Params(iteration_count=50, learning_rate=0.5, max_step=16, ring_radius_cells=0)
     assert params.working_long_side_px == 1024
 
 
@@ -97,6 +104,7 @@ OWN = HarmonizeParams(
         total_variation_weight=3.5,
         learning_rate=0.5,
         history_size=9,
+        max_step=2.5,
     ),
     pass2=Pass2Params(
         iteration_count=12,
@@ -106,6 +114,7 @@ OWN = HarmonizeParams(
         total_variation_weight_scale=7.5,
         learning_rate=0.25,
         history_size=8,
+        max_step=3.5,
         refinement_guide=RefinementGuide.FEATURES,
         ring_radius_cells=3,
     ),

@@ -13,6 +13,8 @@ from torch import Tensor
 Evaluation = tuple[Tensor, Mapping[str, Tensor]]
 
 _CURVATURE_THRESHOLD = 1e-10
+# How far the steepest entry moves in the first of steps that are bounded.
+_FIRST_STEP = 1.0
 # After how many iterations the device is asked whether to go on; asking waits for all but the CPU.
 _QUESTION_PERIODS = {"cpu": 1, "cuda": 25}
 
@@ -110,10 +112,12 @@ def _solve(triangle: Tensor, right: Tensor, *, upper: bool) -> Tensor:
 class _Lbfgs:
     """The state of a run, all of it on the device."""
 
-    def __init__(self, start: Tensor, history_size: int, learning_rate: float, tolerances: Tolerances) -> None:
+    def __init__(
+        self, start: Tensor, history_size: int, learning_rate: float, tolerances: Tolerances, max_step: float
+    ) -> None:
         self.vector = start.clone()
         self._history = _History(history_size, start)
-        self._rate, self._tolerances = learning_rate, tolerances
+        self._rate, self._tolerances, self._max_step = learning_rate, tolerances, max_step
         self._previous: Tensor | None = None
         self._move = torch.zeros_like(start)
         yes = torch.ones((), device=start.device, dtype=torch.bool)
@@ -125,12 +129,20 @@ class _Lbfgs:
         self.is_finite = self.is_finite & torch.isfinite(steepest)
         self.is_steep = self.is_steep & ~(steepest <= self._tolerances.gradient)
         if self._previous is None:
-            move = gradient * (-self._rate * (1 / gradient.abs().sum().clamp(min=1e-30)).clamp(max=1))
+            move = self._first_move(gradient)
         else:
             move = self._history.direction(self._move, gradient - self._previous, gradient) * self._rate
+            if self._max_step:
+                move = move * (self._max_step / move.abs().max().clamp(min=1e-30)).clamp(max=1)
         self._previous, self._move = gradient, move
         self.vector += torch.where(self.is_steep & self.is_moving, move, 0)
         self.is_moving = self.is_moving & ~(move.abs().max() <= self._tolerances.move)
+
+    def _first_move(self, gradient: Tensor) -> Tensor:
+        if self._max_step:
+            # Large enough to learn the curvature from at once.
+            return gradient * (-min(self._max_step, _FIRST_STEP) / gradient.abs().max().clamp(min=1e-30))
+        return gradient * (-self._rate * (1 / gradient.abs().sum().clamp(min=1e-30)).clamp(max=1))
 
 
 def minimize(
@@ -141,16 +153,18 @@ def minimize(
     learning_rate: float,
     history_size: int,
     tolerances: Tolerances = NEVER,
+    max_step: float = 0.0,
 ) -> Iterator[Step]:
     """Minimize by L-BFGS, yielding after every step; ``evaluate`` is called once per iteration.
 
     The first step is ``min(1, 1 / ‖g‖₁) · learning_rate`` long, later ones ``learning_rate``; there is no line search,
-    and the last update is not evaluated again. Ends early only by ``tolerances``. On an accelerator nothing waits for
+    and the last update is not evaluated again. With ``max_step`` no entry moves farther in a step, which is then
+    shortened as a whole, and in the first step the steepest entry moves by one, or ``max_step`` where that is less. Ends early only by ``tolerances``. On an accelerator nothing waits for
     it but a question every 25 iterations whether to go on; a vector that has met a tolerance no longer moves.
 
     Raises: FloatingPointError when gradients are not finite.
     """
-    state = _Lbfgs(start, min(history_size, iteration_count), learning_rate, tolerances)
+    state = _Lbfgs(start, min(history_size, iteration_count), learning_rate, tolerances, max_step)
     period = _QUESTION_PERIODS[start.device.type]
     for iteration in range(1, iteration_count + 1):
         gradient, losses = evaluate(state.vector)

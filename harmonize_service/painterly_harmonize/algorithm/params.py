@@ -52,7 +52,8 @@ def require_range(name: str, value: float, low: float, high: float) -> None:
 class Pass1Params:
     """Coarse harmonization.
 
-    Weights are for the Caffe input scale (one 8-bit step is 1), like all raw weights of section 2.
+    Weights are for the Caffe input scale (one 8-bit step is 1), like all raw weights of section 2. ``max_step`` is how
+    far a pixel may move in one iteration, in 8-bit steps; 0 does not bound it.
     """
 
     iteration_count: int = 1000
@@ -61,6 +62,7 @@ class Pass1Params:
     total_variation_weight: float = 1e-3
     learning_rate: float = 1.0
     history_size: int = 100
+    max_step: float = 0.0
 
     def __post_init__(self) -> None:
         require_range("iteration_count", self.iteration_count, 1, 10_000)
@@ -69,11 +71,15 @@ class Pass1Params:
         require_range("total_variation_weight", self.total_variation_weight, 0, 1e6)
         require_range("learning_rate", self.learning_rate, 1e-6, 10)
         require_range("history_size", self.history_size, 1, 1000)
+        require_range("max_step", self.max_step, 0, 255)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pass2Params:
-    """Refinement. The scales multiply the weights that follow from stylization level and noise (section 3.7)."""
+    """Refinement. The scales multiply the weights that follow from stylization level and noise (section 3.7).
+
+    ``max_step`` is that of :class:`Pass1Params`.
+    """
 
     iteration_count: int = 1000
     content_weight: float = 2.0
@@ -84,6 +90,7 @@ class Pass2Params:
     history_size: int = 100
     refinement_guide: RefinementGuide = RefinementGuide.RGB
     ring_radius_cells: int = 1
+    max_step: float = 0.0
 
     def __post_init__(self) -> None:
         require_range("iteration_count", self.iteration_count, 1, 10_000)
@@ -93,6 +100,7 @@ class Pass2Params:
         require_range("total_variation_weight_scale", self.total_variation_weight_scale, 0, 1e3)
         require_range("learning_rate", self.learning_rate, 1e-6, 10)
         require_range("history_size", self.history_size, 1, 1000)
+        require_range("max_step", self.max_step, 0, 255)
         require_range("ring_radius_cells", self.ring_radius_cells, 0, 8)
 
 
@@ -128,6 +136,7 @@ class PresetDefaults:
     pass1_iteration_count: int
     pass2_iteration_count: int
     pass2_learning_rate: float
+    max_step: float
 
 
 PRESETS: Mapping[Preset, PresetDefaults] = {
@@ -137,6 +146,7 @@ PRESETS: Mapping[Preset, PresetDefaults] = {
         pass1_iteration_count=50,
         pass2_iteration_count=50,
         pass2_learning_rate=0.5,
+        max_step=16,
     ),
     Preset.STANDARD: PresetDefaults(
         working_long_side_px=1536,
@@ -144,6 +154,7 @@ PRESETS: Mapping[Preset, PresetDefaults] = {
         pass1_iteration_count=200,
         pass2_iteration_count=200,
         pass2_learning_rate=0.5,
+        max_step=16,
     ),
     Preset.FULL: PresetDefaults(
         working_long_side_px=700,
@@ -151,6 +162,7 @@ PRESETS: Mapping[Preset, PresetDefaults] = {
         pass1_iteration_count=1000,
         pass2_iteration_count=1000,
         pass2_learning_rate=0.1,
+        max_step=0,
     ),
 }
 
@@ -171,12 +183,16 @@ class HarmonizeParams:
     object_size_px: int | None = PRESETS[Preset.STANDARD].object_size_px
     seed: int = 0
     pass1: Pass1Params = field(
-        default_factory=lambda: Pass1Params(iteration_count=PRESETS[Preset.STANDARD].pass1_iteration_count)
+        default_factory=lambda: Pass1Params(
+            iteration_count=PRESETS[Preset.STANDARD].pass1_iteration_count,
+            max_step=PRESETS[Preset.STANDARD].max_step,
+        )
     )
     pass2: Pass2Params = field(
         default_factory=lambda: Pass2Params(
             iteration_count=PRESETS[Preset.STANDARD].pass2_iteration_count,
             learning_rate=PRESETS[Preset.STANDARD].pass2_learning_rate,
+            max_step=PRESETS[Preset.STANDARD].max_step,
         )
     )
     postprocess: PostprocessParams = field(default_factory=PostprocessParams)

@@ -219,6 +219,7 @@ class Problem:
             learning_rate=params.learning_rate,
             history_size=params.history_size,
             tolerances=tolerances,
+            max_step=params.max_step,
         )
         for step in _finite(steps, stage):
             vector = step.vector

@@ -165,3 +165,51 @@ def test_an_accelerator_is_asked_seldom_and_ends_at_the_same_place(monkeypatch: 
     seldom = run(itself, start, count=50, rate=0.1, tolerances=tolerances)
     assert len(asked) < len(seldom) == 25
     assert torch.equal(seldom[-1].vector, asked[-1].vector), "what has met its tolerance no longer moves"
+
+
+def bounded(gradient: Gradient, start: Tensor, *, count: int, rate: float, max_step: float) -> list[Tensor]:
+    steps = minimize(
+        start,
+        lambda x: (gradient(x), {}),
+        iteration_count=count,
+        learning_rate=rate,
+        history_size=10,
+        max_step=max_step,
+    )
+    return [start, *(step.vector.clone() for step in steps)]
+
+
+def test_bounded_steps_by_hand() -> None:
+    # The steepest entry moves by one; then by Newton's step, 27·(4/3, 1), shortened to 2 as a whole.
+    start = torch.tensor([40.0, 30.0], dtype=torch.float64)
+    found = bounded(itself, start, count=3, rate=1.0, max_step=2)
+    assert found[1].tolist() == pytest.approx([39, 29.25])
+    assert found[2].tolist() == pytest.approx([37, 27.75])
+    assert found[3].tolist() == pytest.approx([35, 26.25])
+    small = bounded(itself, start, count=1, rate=1.0, max_step=0.25)
+    assert small[1].tolist() == pytest.approx([39.75, 29.8125])
+
+
+def test_no_entry_moves_farther_than_the_bound_and_some_as_far() -> None:
+    scales = torch.tensor([0.3, 1.0, 5.0, 20.0], dtype=torch.float64)
+    start = torch.tensor([200.0, -50.0, 30.0, 9.0], dtype=torch.float64)
+
+    def quartic(x: Tensor) -> Tensor:
+        return scales * x.pow(3)
+
+    found = bounded(quartic, start, count=40, rate=0.8, max_step=7)
+    moves = [float((after - before).abs().max()) for before, after in itertools.pairwise(found)]
+    assert max(moves) == pytest.approx(7)
+    assert float(quartic(found[-1]).abs().max()) < 1e-3 * float(quartic(start).abs().max())
+
+
+def test_a_bound_that_is_never_met_changes_the_first_step_alone() -> None:
+    start = torch.tensor([3.0, 4.0], dtype=torch.float64)
+    one, other = (bounded(itself, start, count=2, rate=1.0, max_step=bound) for bound in (100, 200))
+    assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+    assert one[2].tolist() == pytest.approx([0, 0], abs=1e-12)
+
+
+def test_a_bounded_run_without_a_gradient_stays() -> None:
+    start = torch.tensor([3.0, 4.0], dtype=torch.float64)
+    assert all(torch.equal(x, start) for x in bounded(torch.zeros_like, start, count=3, rate=1.0, max_step=5))
