@@ -111,7 +111,8 @@ class Pass1Parameters:
 class Pass2Parameters:
     """The refinement. The scales (0 to 1e3) multiply the weights that the stylization level leads to.
 
-    1 to 10,000 iterations, content weight 0 to 1e6, learning rate 1e-6 to 10, history 1 to 1000, ring 0 to 8 cells, ``max_step`` as in pass 1.
+    1 to 10,000 iterations, content weight 0 to 1e6, learning rate 1e-6 to 10, history 1 to 1000, ring 0 to 8 cells,
+    ``max_step`` as in pass 1.
     """
 
     iteration_count: int | None = None

@@ -159,8 +159,9 @@ def minimize(
 
     The first step is ``min(1, 1 / ‖g‖₁) · learning_rate`` long, later ones ``learning_rate``; there is no line search,
     and the last update is not evaluated again. With ``max_step`` no entry moves farther in a step, which is then
-    shortened as a whole, and in the first step the steepest entry moves by one, or ``max_step`` where that is less. Ends early only by ``tolerances``. On an accelerator nothing waits for
-    it but a question every 25 iterations whether to go on; a vector that has met a tolerance no longer moves.
+    shortened as a whole, and in the first step the steepest entry moves by one, or ``max_step`` where that is less.
+    Ends early only by ``tolerances``. On an accelerator nothing waits for it but a question every 25 iterations whether
+    to go on; a vector that has met a tolerance no longer moves.
 
     Raises: FloatingPointError when gradients are not finite.
     """
