@@ -46,7 +46,7 @@ def test_an_empty_message_means_the_defaults() -> None:
     ("preset", "long_side", "object_size", "pass1", "pass2", "rate", "step"),
     [
         (pb.PRESET_UNSPECIFIED, 1536, 256, 200, 200, 0.5, 16),
-        (pb.PRESET_DRAFT, 1024, 176, 50, 50, 0.5, 16),
+        (pb.PRESET_DRAFT, 1024, 176, 40, 50, 0.5, 16),
         (pb.PRESET_STANDARD, 1536, 256, 200, 200, 0.5, 16),
         (pb.PRESET_FULL, 700, None, 1000, 1000, 0.1, 0),
     ],

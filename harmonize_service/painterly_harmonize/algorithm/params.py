@@ -143,7 +143,7 @@ PRESETS: Mapping[Preset, PresetDefaults] = {
     Preset.DRAFT: PresetDefaults(
         working_long_side_px=1024,
         object_size_px=176,
-        pass1_iteration_count=50,
+        pass1_iteration_count=40,
         pass2_iteration_count=50,
         pass2_learning_rate=0.5,
         max_step=16,

@@ -111,8 +111,8 @@ def test_a_run_cut_short_is_extrapolated() -> None:
         working_px=(96, 72),
     )
     cut = RunSpec(setting=SETTING, preset=Preset.DRAFT, iterations=20)
-    # Draft: 50 and 50 iterations.
-    assert whole_total(cut, times) == 20 + 40 * 0.5 + 30 * 0.25
+    # Draft: 40 and 50 iterations.
+    assert whole_total(cut, times) == 20 + 30 * 0.5 + 30 * 0.25
     assert whole_total(RunSpec(setting=SETTING, preset=Preset.DRAFT), times) == 20
 
 
