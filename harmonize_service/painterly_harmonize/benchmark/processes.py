@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import signal
+import threading
 import traceback
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
@@ -50,10 +51,18 @@ def in_fresh_process(measure: Callable[[_Spec], _Figures], spec: _Spec) -> _Figu
 def _interrupts_held_back() -> Iterator[None]:
     """A Ctrl-C waits until the process is started whole, and never reaches it: it inherits what is held back."""
     previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    # The system may hand the signal to another thread, for which Python would interrupt this one all the same.
+    held_back: list[int] = []
+    is_main = threading.current_thread() is threading.main_thread()
+    handler = signal.signal(signal.SIGINT, lambda number, _: held_back.append(number)) if is_main else None
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, previous)
+        if is_main:
+            signal.signal(signal.SIGINT, handler)
+    if held_back:
+        raise KeyboardInterrupt
 
 
 def _work(sender: Connection, measure: Callable[[Any], Any], spec: Any) -> None:
