@@ -6,7 +6,6 @@ import json
 import signal
 import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -129,9 +128,7 @@ def stored_weights() -> None:
 @pytest.mark.usefixtures("stored_weights")
 def test_an_interrupt_ends_the_measuring_process_too() -> None:
     command = [*COMMAND, "--preset", "none"]
-    # A test run that was started in the background ignores interrupts, and so would what it starts.
-    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=heed) as process:
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         assert process.stderr.readline().startswith("[1/3] coffee, 512 px, cpu: ")
         process.send_signal(signal.SIGINT)
