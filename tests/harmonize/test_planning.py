@@ -14,7 +14,7 @@ import grpc
 import pytest
 import torch
 
-from painterly.errors import ServiceError
+from painterly.errors import ServiceError, read_details
 from painterly.v1 import harmonize_service_pb2 as pb
 from painterly_harmonize import planning
 from painterly_harmonize.algorithm.params import HarmonizeParams, MemoryPolicy, NetworkName
@@ -93,21 +93,15 @@ async def test_a_bad_plan_request_is_refused(change: dict[str, Any], reason: str
     async with running() as service:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await service.stub.Plan(message)
-        details = planning_details(caught.value)
+        details = read_details(caught.value)
     assert (details.reason, details.metadata["field"]) == (reason, field)
-
-
-def planning_details(error: grpc.aio.AioRpcError) -> Any:
-    from painterly.errors import read_details
-
-    return read_details(error)
 
 
 async def test_a_request_without_a_mask_is_refused() -> None:
     async with running() as service:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await service.stub.Plan(pb.PlanRequest())
-    assert planning_details(caught.value).metadata["field"] == "mask"
+    assert read_details(caught.value).metadata["field"] == "mask"
 
 
 async def test_a_job_that_does_not_fit_is_refused_before_anything_is_computed() -> None:

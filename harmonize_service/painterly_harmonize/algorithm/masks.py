@@ -159,13 +159,13 @@ def _cubic_part(image: Tensor, axis: int, target: int, first: int, last: int) ->
     source = image.shape[axis]
     position = (torch.arange(first, last, dtype=torch.float64) + 0.5) * (source / target) - 0.5
     cell = position.floor()
-    total = torch.zeros(())
     shape = (-1, 1) if axis == -2 else (-1,)
-    for offset in range(-1, 3):
+
+    def tap(offset: int) -> Tensor:
         index = (cell.long() + offset).clamp(0, source - 1).to(image.device)
-        weight = _cubic(position - cell - offset).to(image).view(shape)
-        total = image.index_select(axis, index) * weight + total.to(image.device)
-    return total
+        return image.index_select(axis, index) * _cubic(position - cell - offset).to(image).view(shape)
+
+    return tap(-1) + tap(0) + tap(1) + tap(2)
 
 
 def _cubic(distance: Tensor) -> Tensor:

@@ -116,17 +116,7 @@ class _Job:
 
     def pass1(self) -> Generator[Event, None, Tensor]:
         """Pass 1 at working size, and its picture as a StageResult; returns the output at working size."""
-
-        def steps(chunk_elements: int) -> Generator[Iterate, None, Tensor]:
-            return pass1.run_pass1(
-                self._working,
-                self._params.pass1,
-                self._network,
-                self._check,
-                self._styles,
-                chunk_elements=chunk_elements,
-            )
-
+        steps = partial(pass1.run_pass1, self._working, self._params.pass1, self._network, self._check, self._styles)
         output = yield from self._within_memory(steps)
         yield StageResult(stage=Stage.PASS1, image=self.canvas.finished(self.carry_back(output)))
         return output
@@ -148,31 +138,27 @@ class _Job:
             histogram=plain.histogram * own.histogram_weight_scale,
             total_variation=plain.total_variation * own.total_variation_weight_scale,
         )
-        weights = self._pass2_weights
-
-        def steps(chunk_elements: int) -> Generator[Iterate, None, Tensor]:
-            return pass2.run_pass2(
-                self._working,
-                pass1_result,
-                own,
-                weights,
-                self._network,
-                self._check,
-                self._styles,
-                chunk_elements=chunk_elements,
-            )
-
+        steps = partial(
+            pass2.run_pass2,
+            self._working,
+            pass1_result,
+            own,
+            self._pass2_weights,
+            self._network,
+            self._check,
+            self._styles,
+        )
         output = yield from self._within_memory(steps)
         yield StageResult(stage=Stage.PASS2, image=self.canvas.finished(self.carry_back(output)))
         return output
 
-    def _within_memory(self, make: Callable[[int], Generator[_Event, None, Tensor]]) -> Generator[_Event, None, Tensor]:
+    def _within_memory(self, make: Callable[..., Generator[_Event, None, Tensor]]) -> Generator[_Event, None, Tensor]:
         """Run a stage, and once more where memory did not suffice: with smaller chunks and nothing kept of paintings.
 
-        ``make`` is given how many pairs to compare at a time. Raises: the second error as it is.
+        ``make`` is given ``chunk_elements``, how many pairs to compare at a time. Raises: the second error as it is.
         """
         try:
-            return (yield from self._checked(make(self._chunk_elements)))
+            return (yield from self._checked(make(chunk_elements=self._chunk_elements)))
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -181,7 +167,7 @@ class _Job:
         self._chunk_elements //= 2
         self._styles.clear()
         release_memory(self._network.device)
-        return (yield from self._checked(make(self._chunk_elements)))
+        return (yield from self._checked(make(chunk_elements=self._chunk_elements)))
 
     def _checked(self, steps: Generator[_Event, None, Tensor]) -> Generator[_Event, None, Tensor]:
         while True:
@@ -199,7 +185,7 @@ class _Job:
 
     def postprocess(self, output: Tensor) -> Generator[Event, None, Tensor]:
         """Post-processing at the painting's own size; returns the finished picture over the canvas's region."""
-        return (yield from self._within_memory(lambda _: self._postprocessed(output)))
+        return (yield from self._within_memory(lambda **_: self._postprocessed(output)))
 
     def _postprocessed(self, output: Tensor) -> Generator[Event, None, Tensor]:
         params, canvas = self._params.postprocess, self.canvas
