@@ -104,6 +104,24 @@ def test_events_come_in_order_and_end_in_one_result() -> None:
     assert events[-2].stage is Stage.POSTPROCESSING
 
 
+@pytest.mark.parametrize("stage", [Stage.PASS1, Stage.PASS2])
+def test_a_pass_ends_early_where_its_loss_no_longer_falls_with_the_picture_that_it_has(stage: Stage) -> None:
+    passes = {Stage.PASS1: "pass1", Stage.PASS2: "pass2"}
+    long = replace(
+        PARAMS,
+        pass1=Pass1Params(iteration_count=60 if stage is Stage.PASS1 else 2, max_step=16),
+        pass2=Pass2Params(iteration_count=60 if stage is Stage.PASS2 else 2, max_step=16),
+    )
+    own = getattr(long, passes[stage])
+    # No loss falls to less than half from the 25th iteration to the 50th.
+    short = replace(long, **{passes[stage]: replace(own, min_improvement=0.5)})
+    cut = replace(long, **{passes[stage]: replace(own, iteration_count=50)})
+    events = all_events(toy_inputs(), short)
+    last = [e for e in events if isinstance(e, Iterate) and e.stage is stage][-1]
+    assert (last.iteration, last.iteration_count) == (50, 50)
+    assert torch.equal(result_of(events).image, result_of(all_events(toy_inputs(), cut)).image)
+
+
 def test_iterates_show_losses_and_a_picture() -> None:
     inputs = toy_inputs()
     shown: dict[Stage, list[Tensor]] = {stage: [] for stage in Stage}
