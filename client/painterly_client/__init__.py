@@ -49,6 +49,7 @@ from painterly_client._types import (
     Stage,
     StagePlan,
     StreamOptions,
+    StyleRegion,
 )
 
 __all__ = [
@@ -92,4 +93,5 @@ __all__ = [
     "Stage",
     "StagePlan",
     "StreamOptions",
+    "StyleRegion",
 ]

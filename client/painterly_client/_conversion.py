@@ -55,6 +55,7 @@ _PARAMETERS: Mapping[str, type[DataclassInstance]] = {
     harmonize_pb.ParityParameters.DESCRIPTOR.full_name: _types.ParityParameters,
     harmonize_pb.HarmonizeParameters.DESCRIPTOR.full_name: _types.HarmonizeParameters,
     harmonize_pb.StreamOptions.DESCRIPTOR.full_name: _types.StreamOptions,
+    harmonize_pb.StyleRegion.DESCRIPTOR.full_name: _types.StyleRegion,
 }
 
 

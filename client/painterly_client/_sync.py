@@ -147,16 +147,21 @@ class Client(BaseClient):
         mask: bytes,
         *,
         dilated_mask: bytes | None = None,
+        style_mask: bytes | None = None,
         parameters: HarmonizeParameters | None = None,
         stream: StreamOptions | None = None,
     ) -> EventStream:
-        """Run the coarse harmonization alone. Without a dilated mask the server derives it."""
+        """Run the coarse harmonization alone. Without a dilated mask the server derives it.
+
+        ``style_mask`` marks the part of the painting that lends its hand.
+        """
         request = _requests.harmonizing_request(
             harmonize_service_pb2.RunPass1Request,
             composite=composite,
             painting=painting,
             mask=mask,
             dilated_mask=dilated_mask,
+            style_mask=style_mask,
             parameters=parameters,
             stream=stream,
         )
@@ -170,6 +175,7 @@ class Client(BaseClient):
         pass1_result: bytes,
         *,
         dilated_mask: bytes | None = None,
+        style_mask: bytes | None = None,
         parameters: HarmonizeParameters | None = None,
         stream: StreamOptions | None = None,
     ) -> EventStream:
@@ -181,6 +187,7 @@ class Client(BaseClient):
             mask=mask,
             pass1_result=pass1_result,
             dilated_mask=dilated_mask,
+            style_mask=style_mask,
             parameters=parameters,
             stream=stream,
         )
@@ -193,16 +200,21 @@ class Client(BaseClient):
         mask: bytes,
         *,
         dilated_mask: bytes | None = None,
+        style_mask: bytes | None = None,
         parameters: HarmonizeParameters | None = None,
         stream: StreamOptions | None = None,
     ) -> EventStream:
-        """Run both passes and the post-processing. Without a dilated mask the server derives it."""
+        """Run both passes and the post-processing. Without a dilated mask the server derives it.
+
+        ``style_mask`` marks the part of the painting that lends its hand.
+        """
         request = _requests.harmonizing_request(
             harmonize_service_pb2.HarmonizeRequest,
             composite=composite,
             painting=painting,
             mask=mask,
             dilated_mask=dilated_mask,
+            style_mask=style_mask,
             parameters=parameters,
             stream=stream,
         )

@@ -154,6 +154,16 @@ class ParityParameters:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StyleRegion:
+    """The rectangle of the painting that lends its hand, as fractions (0 to 1) of the painting's sides."""
+
+    left_fraction: float
+    top_fraction: float
+    width_fraction: float
+    height_fraction: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class HarmonizeParameters:
     """The whole computation.
 
@@ -174,6 +184,7 @@ class HarmonizeParameters:
     postprocess: PostprocessParameters | None = None
     parity: ParityParameters | None = None
     memory_policy: MemoryPolicy | None = None
+    style_region: StyleRegion | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

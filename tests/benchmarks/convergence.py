@@ -18,14 +18,14 @@ from pathlib import Path
 
 import torch
 
-from painterly_harmonize.algorithm.params import PRESETS, HarmonizeParams, NetworkName, Pass1Params, Pass2Params, Preset
+from painterly_harmonize.algorithm.params import HarmonizeParams, NetworkName
 from painterly_harmonize.algorithm.pipeline import harmonize
 from painterly_harmonize.algorithm.stage import Inputs, Iterate, Stage
 from painterly_harmonize.algorithm.vgg import FeatureNetwork, load_network
 from painterly_harmonize.benchmark.cases import case_of_folder, load_case
 from painterly_harmonize.benchmark.measuring import weights_path
 from painterly_harmonize.settings import PRECISIONS, available_cores, layer_dtype, set_up_torch
-from tests.benchmarks.paper_case import changed
+from tests.benchmarks.paper_case import changed, preset_params
 
 MARKS = (25, 50, 100, 150, 200, 300, 400, 500, 700, 1000)
 # The loss that pass 1 minimizes, and those between which pass 2 balances.
@@ -47,18 +47,11 @@ class Way:
     def read(cls, name: str, object_px: int | None, size_px: int) -> Way:
         """Parse ``PRESET,group.name=value,...``."""
         preset, *settings = name.split(",")
-        defaults = PRESETS[Preset(preset)]
         precisions = [s.partition("=")[2] for s in settings if s.startswith("precision=")]
-        params = HarmonizeParams(
-            preset=Preset(preset),
+        params = dataclasses.replace(
+            preset_params(preset),
             working_long_side_px=max(size_px, 1536) if object_px else size_px,
             object_size_px=object_px,
-            pass1=Pass1Params(iteration_count=defaults.pass1_iteration_count, max_step=defaults.max_step),
-            pass2=Pass2Params(
-                iteration_count=defaults.pass2_iteration_count,
-                learning_rate=defaults.pass2_learning_rate,
-                max_step=defaults.max_step,
-            ),
         )
         params = changed(params, [s for s in settings if not s.startswith("precision=")])
         return cls(name=name, params=params, precision=precisions[-1] if precisions else PRECISIONS[0])

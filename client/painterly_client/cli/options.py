@@ -9,7 +9,15 @@ from typing import Any, TypeVar
 
 import click
 
-from painterly_client import BackgroundRemovalMethod, HarmonizeParameters, MemoryPolicy, Network, Placement, Preset
+from painterly_client import (
+    BackgroundRemovalMethod,
+    HarmonizeParameters,
+    MemoryPolicy,
+    Network,
+    Placement,
+    Preset,
+    StyleRegion,
+)
 from painterly_client.cli.files import check_result_name
 from painterly_client.cli.parameters import read_parameters, with_flags
 from painterly_client.cli.session import Session
@@ -44,6 +52,19 @@ def _read_point(_ctx: click.Context, _param: click.Parameter, value: str | None)
     if not (-1 <= x <= 2 and -1 <= y <= 2):
         raise click.BadParameter(f"{value!r} must be fractions of the painting's width and height, from -1 to 2")
     return x, y
+
+
+def _read_region(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tuple[float, ...] | None:
+    if value is None:
+        return None
+    try:
+        left, top, width, height = (float(part) for part in value.split(","))
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is not four numbers such as 0.1,0.2,0.4,0.3") from None
+    ends = ((left, left + width), (top, top + height))
+    if not all(0 <= start < end <= 1 + 1e-9 for start, end in ends):
+        raise click.BadParameter(f"{value!r} must lie within the painting: fractions of its width and height, 0 to 1")
+    return left, top, width, height
 
 
 def add(*decorators: Callable[[_F], _F]) -> Callable[[_F], _F]:
@@ -129,6 +150,17 @@ def improvement_option(function: _F) -> _F:
     )(function)
 
 
+def region_option(function: _F) -> _F:
+    """``--style-region``."""
+    return click.option(
+        "--style-region",
+        callback=_read_region,
+        metavar="X,Y,W,H",
+        help="Learn the hand from this part of the painting alone: left, top, width and height as fractions of its "
+        "sides. [default: all of it]",
+    )(function)
+
+
 def iterations_option(number: int) -> Callable[[_F], _F]:
     """``--pass1-iterations`` or ``--pass2-iterations``."""
     return click.option(
@@ -175,6 +207,7 @@ def parameter_options(*passes: int) -> Callable[[_F], _F]:
             "[default: reduce, refuse with --size or --object-size]",
         ),
         *(iterations_option(number) for number in passes),
+        *((region_option,) if passes else ()),
         *((improvement_option,) if passes else ()),
         click.option(
             "--parameters",
@@ -232,10 +265,23 @@ def parameters_from(options: dict[str, Any]) -> HarmonizeParameters:
         "memory_policy": MemoryPolicy(policy) if policy else None,
         "pass1.iteration_count": options.get("pass1_iterations"),
         "pass2.iteration_count": options.get("pass2_iterations"),
+        "style_region": _style_region(options.get("style_region")),
         "pass1.min_improvement": options.get("min_improvement"),
         "pass2.min_improvement": options.get("min_improvement"),
     }
     return with_flags(read_parameters(file) if file else HarmonizeParameters(), flags)
+
+
+def _style_region(region: tuple[float, ...] | None) -> StyleRegion | None:
+    if region is None:
+        return None
+    left, top, width, height = region
+    return StyleRegion(left_fraction=left, top_fraction=top, width_fraction=width, height_fraction=height)
+
+
+def flag_of(name: str) -> str:
+    """``--dilated-mask`` for ``dilated_mask``."""
+    return "--" + name.replace("_", "-")
 
 
 def given_arguments(ctx: click.Context, command: click.Command, without: Sequence[str] = ()) -> list[str]:

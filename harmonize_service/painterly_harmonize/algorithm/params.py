@@ -133,6 +133,26 @@ class ParityParams:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StyleRegion:
+    """The rectangle of the painting that lends its hand, as fractions of the painting's sides."""
+
+    left_fraction: float = 0.0
+    top_fraction: float = 0.0
+    width_fraction: float = 0.0
+    height_fraction: float = 0.0
+
+    def __post_init__(self) -> None:
+        for start, length in (("left_fraction", "width_fraction"), ("top_fraction", "height_fraction")):
+            require_range(start, getattr(self, start), 0, 1)
+            require_range(length, getattr(self, length), 1e-6, 1)
+            end = getattr(self, start) + getattr(self, length)
+            if end > 1 + 1e-9:
+                raise ParameterError(
+                    length, getattr(self, length), f"must not reach beyond the painting, as {start} + it do"
+                )
+
+
+@dataclass(frozen=True, kw_only=True)
 class PresetDefaults:
     """What a preset stands for."""
 
@@ -178,7 +198,8 @@ class HarmonizeParams:
 
     ``working_long_side_px`` bounds the size at which the passes run and ``object_size_px``, where given, chooses it:
     the square root of the area, px, that the mask's bounding box is to have. ``stylization_level`` is 1 (realistic
-    painting) to 10 (expressionist); ``seed`` starts every random generator.
+    painting) to 10 (expressionist); ``seed`` starts every random generator. ``style_region`` is the part of the painting
+    that lends its hand, None all of it or what ``Inputs.style_mask`` says.
     """
 
     preset: Preset = Preset.STANDARD
@@ -203,6 +224,7 @@ class HarmonizeParams:
     postprocess: PostprocessParams = field(default_factory=PostprocessParams)
     parity: ParityParams = field(default_factory=ParityParams)
     memory_policy: MemoryPolicy = MemoryPolicy.REDUCE
+    style_region: StyleRegion | None = None
 
     def __post_init__(self) -> None:
         require_range("stylization_level", self.stylization_level, 1, 10)

@@ -114,14 +114,21 @@ def consistent_matches(
     pixels = region.crop(pass1_result) * working.pixel_scale
     source = network.features(pixels, [REFERENCE_TAP])[REFERENCE_TAP]
     cells = torch.nonzero(region.crop_tap(near, stride(REFERENCE_TAP)).flatten()).flatten()
+    allowed = working.style_cells(size)
     match, _ = nearest_neighbor_field(
-        source[0], painting_features[0], cells, Measure.UNIT_SUM, chunk_elements=chunk_elements, check=check
+        source[0],
+        painting_features[0],
+        cells,
+        Measure.UNIT_SUM,
+        allowed=allowed,
+        chunk_elements=chunk_elements,
+        check=check,
     )
     nnf = torch.zeros(size[0] * size[1], dtype=torch.int64, device=match.device)
     nnf[positions] = match
     guide = area_resize(working.painting, size)[0] if guide_kind is RefinementGuide.RGB else painting_features[0]
     asymmetric = working.parity.asymmetric_refinement_bounds
-    return refine_nnf(nnf, inside, guide, asymmetric_bounds=asymmetric)[inside]
+    return refine_nnf(nnf, inside, guide, allowed=allowed, asymmetric_bounds=asymmetric)[inside]
 
 
 def run_pass2(
@@ -148,6 +155,9 @@ def run_pass2(
     )
     reference_size = (painting[REFERENCE_TAP].shape[-2], painting[REFERENCE_TAP].shape[-1])
     selected = selected_style_positions(matches, reference_size, params.ring_radius_cells)
+    allowed = working.style_cells(reference_size)
+    if allowed is not None:
+        selected &= allowed
     problem = Problem.around_mask(working, network, STYLE_TAPS, reach=REACH_PX, alignment=ALIGNMENT_PX)
     terms = {}
     for tap in STYLE_TAPS:

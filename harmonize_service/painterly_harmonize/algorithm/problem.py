@@ -34,12 +34,17 @@ class Working:
     painting: Tensor
     mask: Tensor
     dilated_mask: Tensor
+    style_mask: Tensor | None
     parity: ParityParams
 
     @property
     def pixel_scale(self) -> float:
         """What one unit of an image is in the network's 8-bit units. Source: section 1.3."""
         return 256.0 if self.parity.input_scale_256 else 255.0
+
+    def style_cells(self, size: tuple[int, int]) -> Tensor | None:
+        """The cells of a tap of that size, bool h×w, that lend the painting's hand; None is all."""
+        return None if self.style_mask is None else masks.style_cells(self.style_mask, size)
 
     def blend(self, output: Tensor) -> Tensor:
         """An output over the painting, as a pass ends. Source: section 2.4."""
@@ -94,6 +99,7 @@ def working_pictures(inputs: Inputs, long_side: int, parity: ParityParams, netwo
         painting=resize(inputs.painting),
         mask=mask,
         dilated_mask=dilated,
+        style_mask=None if inputs.style_mask is None else resize(inputs.style_mask),
         parity=parity,
     )
 

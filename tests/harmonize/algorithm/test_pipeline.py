@@ -10,18 +10,19 @@ import torch
 from torch import Tensor
 
 from painterly_harmonize.algorithm import canvas, masks, pass2
-from painterly_harmonize.algorithm.errors import AlgorithmError, MaskEmpty, StageFailed, Stopped
+from painterly_harmonize.algorithm.errors import AlgorithmError, MaskEmpty, ParameterError, StageFailed, Stopped
 from painterly_harmonize.algorithm.params import (
     HarmonizeParams,
     ParityParams,
     Pass1Params,
     Pass2Params,
     PostprocessParams,
+    StyleRegion,
 )
 from painterly_harmonize.algorithm.pipeline import harmonize, run_pass1, run_pass2
 from painterly_harmonize.algorithm.problem import Working
 from painterly_harmonize.algorithm.region import Region
-from painterly_harmonize.algorithm.stage import Event, Inputs, Iterate, Result, Stage, StageResult
+from painterly_harmonize.algorithm.stage import Event, Inputs, Iterate, Result, Stage, StageResult, with_style_region
 from painterly_harmonize.algorithm.style_cache import StyleCache
 from painterly_harmonize.algorithm.style_level import Pass2Weights, painting_noise
 from painterly_harmonize.algorithm.vgg import CAFFE_INPUT, FeatureNetwork, build_network
@@ -73,6 +74,53 @@ def beyond(mask: Tensor, distance: int) -> Tensor:
     """Which pixels are at least ``distance`` px from the mask, bool H×W."""
     reach = 2 * distance - 1
     return torch.nn.functional.max_pool2d(mask, reach, stride=1, padding=distance - 1)[0, 0] == 0
+
+
+# --- the part of the painting that lends its hand ---------------------------------------------------------------------
+
+
+def with_other_columns(image: Tensor, first: int) -> Tensor:
+    other = image.clone()
+    other[..., first:] = 1 - image[..., first:]
+    return other
+
+
+def test_what_is_outside_the_style_region_has_no_say() -> None:
+    # What changes is far to the right of object and region, beyond what any tap reads from there.
+    inputs = toy_inputs(width=320, mask=rectangle_mask(80, 320, (26, 53), (40, 70)))
+    region = StyleRegion(left_fraction=0, top_fraction=0, width_fraction=0.375, height_fraction=1)
+    changed = replace(
+        inputs,
+        painting=with_other_columns(inputs.painting, 240),
+        composite=with_other_columns(inputs.composite, 240),
+    )
+
+    def object_of(inputs: Inputs, params: HarmonizeParams) -> Tensor:
+        return result_of(all_events(inputs, params)).image[:, :120]
+
+    restricted = replace(PARAMS, style_region=region)
+    assert torch.equal(object_of(inputs, restricted), object_of(changed, restricted))
+    assert not torch.equal(object_of(inputs, PARAMS), object_of(changed, PARAMS))
+    assert not torch.equal(object_of(inputs, PARAMS), object_of(inputs, restricted))
+    mask = torch.zeros_like(inputs.mask)
+    mask[..., :120] = 1
+    assert torch.equal(object_of(replace(inputs, style_mask=mask), PARAMS), object_of(inputs, restricted))
+
+
+def test_a_style_region_has_one_pixel_at_least_and_one_source() -> None:
+    inputs = toy_inputs()
+    dot = StyleRegion(left_fraction=1, top_fraction=0.5, width_fraction=1e-6, height_fraction=1e-6)
+    with pytest.raises(ParameterError, match="width_fraction"):
+        replace(dot, width_fraction=0.5)
+    dot = StyleRegion(left_fraction=0.5, top_fraction=0.5, width_fraction=1e-6, height_fraction=1e-6)
+    mask = with_style_region(inputs, dot).style_mask
+    assert mask is not None
+    assert torch.nonzero(mask[0, 0]).tolist() == [[40, 32]]
+    assert with_style_region(inputs, None) is inputs
+    with pytest.raises(AlgorithmError, match="style_region"):
+        with_style_region(replace(inputs, style_mask=mask), dot)
+    with pytest.raises(MaskEmpty, match="style_mask"):
+        replace(inputs, style_mask=torch.zeros_like(inputs.mask))
 
 
 # --- events ---------------------------------------------------------------------------------------------------------
