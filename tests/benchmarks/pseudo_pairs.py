@@ -2,7 +2,7 @@
 
     python -m tests.benchmarks.pseudo_pairs PAINTING... --pairs 2 --size 384 --preset draft --output DIR
 
-From each painting a blob is taken and pushed towards a photo: strokes smoothed away, colors shifted, sensor noise added.
+From each painting a blob is taken and pushed towards a photo: strokes smoothed away, colors shifted, noise added.
 It is pasted back where it was, the painting lends its hand from everywhere but there, and the result is compared with
 the painting inside the blob: PSNR and SSIM, beside those of the untouched composite. Everything follows from the
 painting's name and the pair's number.

@@ -49,9 +49,9 @@ def nearest_neighbor_field(
     """For each of the n ``positions`` in ``source`` the most similar position in ``style``, and the similarity.
 
     ``source`` is C×h×w and ``style`` C×H×W; where ``allowed`` (bool H×W, somewhere true) is given, only those of its
-    positions are searched, and a position for which the measure admits none of them gets the first. Never holds more than about ``chunk_elements`` pairs at a time (by default
-    what suits the device); ``check`` is called between chunks and may raise. Source: sections 2.1 and 3.1, section 7
-    shortcuts 1 to 3.
+    positions are searched, and a position for which the measure admits none of them gets the first. Never holds more
+    than about ``chunk_elements`` pairs at a time (by default what suits the device); ``check`` is called between chunks
+    and may raise. Source: sections 2.1 and 3.1, section 7 shortcuts 1 to 3.
     """
     chunk_elements = default_chunk_elements(source.device) if chunk_elements is None else chunk_elements
     if measure is Measure.UNIT_SUM:

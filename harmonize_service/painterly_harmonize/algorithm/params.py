@@ -198,8 +198,8 @@ class HarmonizeParams:
 
     ``working_long_side_px`` bounds the size at which the passes run and ``object_size_px``, where given, chooses it:
     the square root of the area, px, that the mask's bounding box is to have. ``stylization_level`` is 1 (realistic
-    painting) to 10 (expressionist); ``seed`` starts every random generator. ``style_region`` is the part of the painting
-    that lends its hand, None all of it or what ``Inputs.style_mask`` says.
+    painting) to 10 (expressionist); ``seed`` starts every random generator. ``style_region`` is the part of the
+    painting that lends its hand, None all of it or what ``Inputs.style_mask`` says.
     """
 
     preset: Preset = Preset.STANDARD

@@ -40,8 +40,8 @@ def nearest_patches(
     """For the patches of 1×3×H×W ``image`` at ``anchors`` the painting's nearest in L2.
 
     ``anchors`` are flat top-left corners, y·W + x, int64, at least one. Candidates are the patches whose corners are
-    multiples of ``stride``, and ``allowed`` (bool (H - 6)×(W - 6)) where that is given. Returns their flat top-left corners in the painting, of equally near ones the lowest.
-    ``check`` is called often and may raise.
+    multiples of ``stride``, and ``allowed`` (bool (H - 6)×(W - 6)) where that is given. Returns their flat top-left
+    corners in the painting, of equally near ones the lowest. ``check`` is called often and may raise.
     """
     total = len(anchors)
     yield PatchProgress(finished=0, total=total)

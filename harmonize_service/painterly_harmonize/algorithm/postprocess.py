@@ -131,7 +131,8 @@ def synthesize_patches(
 ) -> Iterator[PatchProgress | Tensor]:
     """Rebuild an image under ``support`` from the painting's patches and put the image's finest detail back.
 
-    With ``style_mask`` (1×1×H×W) from those inside it. Yields progress and last the picture, RGB 1×3×H×W. Source: section 4, steps 2 and 3.
+    With ``style_mask`` (1×1×H×W) from those inside it. Yields progress and last the picture, RGB 1×3×H×W.
+    Source: section 4, steps 2 and 3.
     """
     height, width = image.shape[-2:]
     style_height, style_width = painting.shape[-2:]
