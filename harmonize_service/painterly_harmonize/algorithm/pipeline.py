@@ -13,7 +13,7 @@ from torch import Tensor
 from painterly_harmonize.algorithm import masks, pass1, pass2, postprocess
 from painterly_harmonize.algorithm.canvas import Canvas
 from painterly_harmonize.algorithm.errors import AlgorithmError, StageFailed
-from painterly_harmonize.algorithm.matching import default_chunk_elements
+from painterly_harmonize.algorithm.matching import default_chunk_elements, upsample_positions
 from painterly_harmonize.algorithm.memory import is_out_of_memory, release_memory
 from painterly_harmonize.algorithm.params import HarmonizeParams
 from painterly_harmonize.algorithm.problem import Working, raise_if, working_long_side, working_pictures
@@ -110,6 +110,7 @@ class _Job:
         )
         self._noise = painting_noise(self._style_source())
         self._pass2_weights: Pass2Weights | None = None
+        self._style_cells: Tensor | None = None
 
     def _style_source(self) -> Tensor:
         """The painting for its noise: the rectangle around what lends its hand."""
@@ -157,10 +158,14 @@ class _Job:
             self._network,
             self._check,
             self._styles,
+            chosen=self._note_style,
         )
         output = yield from self._within_memory(steps)
         yield StageResult(stage=Stage.PASS2, image=self.canvas.finished(self.carry_back(output)))
         return output
+
+    def _note_style(self, cells: Tensor) -> None:
+        self._style_cells = cells
 
     def _within_memory(self, make: Callable[..., Generator[_Event, None, Tensor]]) -> Generator[_Event, None, Tensor]:
         """Run a stage, and once more where memory did not suffice: with smaller chunks and nothing kept of paintings.
@@ -217,6 +222,12 @@ class _Job:
                     yield _shown(preview, step.finished, step.total)
         return masks.blend(image, canvas.painting, canvas.final_weight)
 
+    def _style_mask(self, image: Tensor) -> Tensor | None:
+        """Which pixels of the painting lent their style to the second pass, bool H×W on the CPU."""
+        if self._style_cells is None:
+            return None
+        return upsample_positions(self._style_cells.cpu(), (image.shape[0], image.shape[1]))
+
     def result(self, picture: Tensor, weight: Tensor) -> Result:
         """The finished picture from its part over the canvas's region and the weight of its last blend.
 
@@ -233,6 +244,7 @@ class _Job:
             changed_pixel_count=changed_count,
             blend_pixel_count=blend_count,
             working_size=self.working_size,
+            style_mask=self._style_mask(image),
             params=self._params,
         )
 

@@ -114,7 +114,8 @@ class Result:
     """The finished picture of a run, uint8 RGB H×W×3 on the CPU, of the painting's size, and what was found.
 
     Outside the blend's support its bytes are the painting's. ``pass2_weights`` is empty when pass 2 did not run.
-    ``working_size`` is the height and width, px, at which the passes ran, ``params`` what they ran with.
+    ``working_size`` is the height and width, px, at which the passes ran, ``params`` what they ran with. ``style_mask``
+    is the part of the painting that lent its style to pass 2, bool H×W on the CPU; None when that did not run.
     """
 
     image: Tensor
@@ -123,6 +124,7 @@ class Result:
     changed_pixel_count: int
     blend_pixel_count: int
     working_size: tuple[int, int]
+    style_mask: Tensor | None
     params: HarmonizeParams
 
 

@@ -102,6 +102,10 @@ def test_what_is_outside_the_style_region_has_no_say() -> None:
     assert torch.equal(object_of(inputs, restricted), object_of(changed, restricted))
     assert not torch.equal(object_of(inputs, PARAMS), object_of(changed, PARAMS))
     assert not torch.equal(object_of(inputs, PARAMS), object_of(inputs, restricted))
+    lent = result_of(all_events(inputs, restricted)).style_mask
+    assert lent is not None
+    assert lent[:, :120].any()
+    assert not lent[:, 120:].any()
     mask = torch.zeros_like(inputs.mask)
     mask[..., :120] = 1
     assert torch.equal(object_of(replace(inputs, style_mask=mask), PARAMS), object_of(inputs, restricted))
@@ -201,6 +205,9 @@ def test_result_tells_what_was_found() -> None:
     assert result.pass2_weights == pytest.approx(
         {"content": 2, "style": 5, "histogram": (10 - smoothness) * 5, "total_variation": smoothness * 5}, rel=1e-6
     )
+    assert result.style_mask is not None
+    assert (result.style_mask.shape, result.style_mask.dtype) == ((80, 64), torch.bool)
+    assert 0 < int(result.style_mask.sum()) < 80 * 64
     changed = (result.image != as_bytes(inputs.painting)).any(-1)
     assert result.changed_pixel_count == int(changed.sum()) > 0
     assert result.blend_pixel_count == int((~beyond(inputs.mask, 7)).sum())
