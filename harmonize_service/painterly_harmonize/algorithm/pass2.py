@@ -140,7 +140,7 @@ def run_pass2(
     check: Callable[[], None],
     styles: StyleCache | None = None,
     chunk_elements: int | None = None,
-    chosen: Callable[[Tensor], None] = lambda cells: None,
+    chosen: Callable[[Tensor], None] = lambda _cells: None,
 ) -> Generator[Iterate, None, Tensor]:
     """Run the second pass, yielding every iterate; returns its output at working size, not yet blended or clipped.
 
