@@ -74,8 +74,8 @@ class Networks(Protocol):
 class StoredNetworks:
     """Networks from the weight store, loaded when first asked for and kept."""
 
-    def __init__(self, device: torch.device, store: WeightStore) -> None:
-        self._device = device
+    def __init__(self, device: torch.device, store: WeightStore, layer_dtype: torch.dtype = torch.float32) -> None:
+        self._device, self._layer_dtype = device, layer_dtype
         self._store = store
         self._loaded: dict[NetworkName, LoadedNetwork] = {}
 
@@ -92,7 +92,8 @@ class StoredNetworks:
             raise _weights_error(error_reason_pb2.ERROR_REASON_WEIGHTS_MISSING, error) from error
         except WeightsCorrupt as error:
             raise _weights_error(error_reason_pb2.ERROR_REASON_WEIGHTS_CORRUPT, error) from error
-        return LoadedNetwork(network=load_network(name, path, self._device), checksum=checksum)
+        network = load_network(name, path, self._device, self._layer_dtype)
+        return LoadedNetwork(network=network, checksum=checksum)
 
 
 def _weights_error(reason: error_reason_pb2.ErrorReason.ValueType, error: WeightsError) -> ServiceError:

@@ -105,6 +105,7 @@ OWN = HarmonizeParams(
         learning_rate=0.5,
         history_size=9,
         max_step=2.5,
+        min_improvement=0.25,
     ),
     pass2=Pass2Params(
         iteration_count=12,
@@ -115,6 +116,7 @@ OWN = HarmonizeParams(
         learning_rate=0.25,
         history_size=8,
         max_step=3.5,
+        min_improvement=0.125,
         refinement_guide=RefinementGuide.FEATURES,
         ring_radius_cells=3,
     ),

@@ -119,6 +119,16 @@ def endpoint_option(service: str) -> Callable[[_F], _F]:
     )
 
 
+def improvement_option(function: _F) -> _F:
+    """``--min-improvement``."""
+    return click.option(
+        "--min-improvement",
+        type=click.FloatRange(0, 0.5),
+        metavar="SHARE",
+        help="End a pass early once 25 iterations lower its style loss by less than this. [default: never]",
+    )(function)
+
+
 def iterations_option(number: int) -> Callable[[_F], _F]:
     """``--pass1-iterations`` or ``--pass2-iterations``."""
     return click.option(
@@ -165,6 +175,7 @@ def parameter_options(*passes: int) -> Callable[[_F], _F]:
             "[default: reduce, refuse with --size or --object-size]",
         ),
         *(iterations_option(number) for number in passes),
+        *((improvement_option,) if passes else ()),
         click.option(
             "--parameters",
             "parameters_file",
@@ -221,6 +232,8 @@ def parameters_from(options: dict[str, Any]) -> HarmonizeParameters:
         "memory_policy": MemoryPolicy(policy) if policy else None,
         "pass1.iteration_count": options.get("pass1_iterations"),
         "pass2.iteration_count": options.get("pass2_iterations"),
+        "pass1.min_improvement": options.get("min_improvement"),
+        "pass2.min_improvement": options.get("min_improvement"),
     }
     return with_flags(read_parameters(file) if file else HarmonizeParameters(), flags)
 

@@ -53,7 +53,8 @@ class Pass1Params:
     """Coarse harmonization.
 
     Weights are for the Caffe input scale (one 8-bit step is 1), like all raw weights of section 2. ``max_step`` is how
-    far a pixel may move in one iteration, in 8-bit steps; 0 does not bound it.
+    far a pixel may move in one iteration, in 8-bit steps; 0 does not bound it. The pass ends early once its style loss
+    falls by less than the share ``min_improvement`` in 25 iterations; 0 never ends it.
     """
 
     iteration_count: int = 1000
@@ -63,6 +64,7 @@ class Pass1Params:
     learning_rate: float = 1.0
     history_size: int = 100
     max_step: float = 0.0
+    min_improvement: float = 0.0
 
     def __post_init__(self) -> None:
         require_range("iteration_count", self.iteration_count, 1, 10_000)
@@ -72,13 +74,14 @@ class Pass1Params:
         require_range("learning_rate", self.learning_rate, 1e-6, 10)
         require_range("history_size", self.history_size, 1, 1000)
         require_range("max_step", self.max_step, 0, 255)
+        require_range("min_improvement", self.min_improvement, 0, 0.5)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pass2Params:
     """Refinement. The scales multiply the weights that follow from stylization level and noise (section 3.7).
 
-    ``max_step`` is that of :class:`Pass1Params`.
+    ``max_step`` and ``min_improvement`` are those of :class:`Pass1Params`.
     """
 
     iteration_count: int = 1000
@@ -91,6 +94,7 @@ class Pass2Params:
     refinement_guide: RefinementGuide = RefinementGuide.RGB
     ring_radius_cells: int = 1
     max_step: float = 0.0
+    min_improvement: float = 0.0
 
     def __post_init__(self) -> None:
         require_range("iteration_count", self.iteration_count, 1, 10_000)
@@ -101,6 +105,7 @@ class Pass2Params:
         require_range("learning_rate", self.learning_rate, 1e-6, 10)
         require_range("history_size", self.history_size, 1, 1000)
         require_range("max_step", self.max_step, 0, 255)
+        require_range("min_improvement", self.min_improvement, 0, 0.5)
         require_range("ring_radius_cells", self.ring_radius_cells, 0, 8)
 
 

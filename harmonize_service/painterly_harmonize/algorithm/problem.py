@@ -14,7 +14,7 @@ from torch import Tensor
 from painterly_harmonize.algorithm import masks
 from painterly_harmonize.algorithm.errors import MaskEmpty, StageFailed, Stopped
 from painterly_harmonize.algorithm.losses import total_variation
-from painterly_harmonize.algorithm.optimize import Step, Tolerances, minimize
+from painterly_harmonize.algorithm.optimize import Plateau, Step, Tolerances, minimize
 from painterly_harmonize.algorithm.params import ParityParams, Pass1Params, Pass2Params
 from painterly_harmonize.algorithm.partial import PartialFeatures, TapCells
 from painterly_harmonize.algorithm.region import MaskedPixels, Region, bounding_box, region_around
@@ -221,15 +221,19 @@ class Problem:
             tolerances=tolerances,
             max_step=params.max_step,
         )
+        plateau = Plateau(params.min_improvement)
         for step in _finite(steps, stage):
             vector = step.vector
+            is_last = plateau.is_reached(step.iteration, step.losses["style"])
             yield Iterate(
                 stage=stage,
                 iteration=step.iteration,
-                iteration_count=params.iteration_count,
+                iteration_count=step.iteration if is_last else params.iteration_count,
                 losses=partial(_fetch, step.losses),
                 image=partial(picture, step.vector),
             )
+            if is_last:
+                break
         result = output(vector)
         if not bool(torch.isfinite(result).all()):
             raise _not_finite(stage)
