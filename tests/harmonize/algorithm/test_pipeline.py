@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from painterly_harmonize.algorithm import canvas, masks, pass2, postprocess
+from painterly_harmonize.algorithm import canvas, masks, pass2, patch_search, postprocess
 from painterly_harmonize.algorithm.errors import AlgorithmError, MaskEmpty, StageFailed, Stopped
 from painterly_harmonize.algorithm.params import (
     HarmonizeParams,
@@ -353,7 +353,7 @@ def test_postprocessing_of_a_region_equals_that_of_the_whole_picture(monkeypatch
 
 def test_postprocessing_that_runs_out_of_memory_begins_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
     plain = all_events(toy_inputs())
-    search, faults = postprocess.nearest_patches, [lambda: torch.empty(2**50)]
+    search, faults = patch_search.nearest_patches, [lambda: torch.empty(2**50)]
 
     def failing(*args: Any) -> Any:
         if faults:
