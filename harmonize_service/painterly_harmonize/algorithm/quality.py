@@ -18,7 +18,7 @@ from painterly_harmonize.algorithm import masks
 from painterly_harmonize.algorithm import quality_metrics as metrics
 from painterly_harmonize.algorithm.color import rgb_to_lab
 from painterly_harmonize.algorithm.errors import MaskEmpty, SizeMismatch
-from painterly_harmonize.algorithm.quality_types import Measures, QualityReport, StyleMeasures
+from painterly_harmonize.algorithm.quality_types import QualityMeasures, QualityReport, StyleMeasures
 from painterly_harmonize.algorithm.quality_warnings import find_warnings
 from painterly_harmonize.algorithm.region import Region, region_around
 from painterly_harmonize.algorithm.stage import Inputs
@@ -93,14 +93,14 @@ class _Scene:
     mask: Tensor
     references: list[_Reference]
 
-    def measure(self, octaves: list[Tensor], composite: list[Tensor], pixels: Tensor) -> Measures:
+    def measure(self, octaves: list[Tensor], composite: list[Tensor], pixels: Tensor) -> QualityMeasures:
         """Measure one picture: its octaves, the composite's, and its bytes, uint8 H×W×3."""
         region = region_around(self.mask, _CROP_MARGIN_PX, 1)
         mask, lab = region.crop(self.mask), region.crop(octaves[0])
         count, largest = _background_change(pixels, self.inputs)
         styles = [self._style(octaves, reference) for reference in self.references]
         band = metrics.edge_band(self.mask)
-        return Measures(
+        return QualityMeasures(
             background_changed_pixel_count=count,
             background_largest_change=largest,
             painting=styles[0],

@@ -155,7 +155,9 @@ def edge_band(mask: Tensor) -> Tensor:
 
 
 def mean_gradient(lab: Tensor, band: Tensor) -> float:
-    """The mean length of the luma's gradient over a band, L* per px."""
+    """The mean length of the luma's gradient over a band, L* per px; 0 where the band is empty."""
+    if not bool(band.any()):
+        return 0.0
     across, down = gradients(lab[:, :1])
     return float((across.square() + down.square()).sqrt()[band].double().mean())
 

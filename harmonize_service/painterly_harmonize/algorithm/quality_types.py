@@ -30,7 +30,7 @@ class StyleMeasures:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measures:
+class QualityMeasures:
     """All that is measured of one picture.
 
     ``background_changed_pixel_count``: pixels outside the dilated mask and the last blend's reach whose bytes are not
@@ -56,16 +56,16 @@ class Measures:
 class WarningCode(str, Enum):
     """What a warning is about. The values are stable."""
 
-    BACKGROUND_CHANGED = "background_changed"
-    COLOR_NOISE_HIGH = "color_noise_high"
-    COLOR_NOISE_LOW = "color_noise_low"
-    DETAIL_HIGH = "detail_high"
-    DETAIL_LOW = "detail_low"
-    OBJECT_COVERS_CANVAS = "object_covers_canvas"
-    SEAM_VISIBLE = "seam_visible"
-    STRUCTURE_LOST = "structure_lost"
-    PALETTE_UNLIKELY = "palette_unlikely"
-    NOT_BETTER_THAN_PASTE = "not_better_than_paste"
+    BACKGROUND_CHANGED = "BACKGROUND_CHANGED"
+    COLOR_NOISE_HIGH = "COLOR_NOISE_HIGH"
+    COLOR_NOISE_LOW = "COLOR_NOISE_LOW"
+    DETAIL_HIGH = "DETAIL_HIGH"
+    DETAIL_LOW = "DETAIL_LOW"
+    OBJECT_COVERS_CANVAS = "OBJECT_COVERS_CANVAS"
+    SEAM_VISIBLE = "SEAM_VISIBLE"
+    STRUCTURE_LOST = "STRUCTURE_LOST"
+    PALETTE_UNLIKELY = "PALETTE_UNLIKELY"
+    NOT_BETTER_THAN_PASTE = "NOT_BETTER_THAN_PASTE"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,8 +85,8 @@ class QualityReport:
     which all but the background was measured.
     """
 
-    before: Measures
-    after: Measures
+    before: QualityMeasures
+    after: QualityMeasures
     object_area: float
     evaluated_size: tuple[int, int]
     warnings: tuple[QualityWarning, ...]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from painterly_harmonize.algorithm.quality_types import Measures, QualityWarning, WarningCode
+from painterly_harmonize.algorithm.quality_types import QualityMeasures, QualityWarning, WarningCode
 
 _NOISE_HIGH, _NOISE_LOW = 1.5, 0.6
 _DETAIL_HIGH, _DETAIL_LOW = 1.5, 0.6
@@ -14,7 +14,7 @@ _STRUCTURE = 0.6
 _PALETTE = 8.0
 
 
-def find_warnings(before: Measures, after: Measures, object_area: float) -> tuple[QualityWarning, ...]:
+def find_warnings(before: QualityMeasures, after: QualityMeasures, object_area: float) -> tuple[QualityWarning, ...]:
     """What is worth telling of a result, in a fixed order."""
     return tuple(
         QualityWarning(code=code, message=message, advice=advice)
@@ -22,7 +22,7 @@ def find_warnings(before: Measures, after: Measures, object_area: float) -> tupl
     )
 
 
-def _found(before: Measures, after: Measures, object_area: float) -> Iterator[tuple[WarningCode, str, str]]:
+def _found(before: QualityMeasures, after: QualityMeasures, object_area: float) -> Iterator[tuple[WarningCode, str, str]]:
     style = after.style
     if after.background_changed_pixel_count:
         yield (
