@@ -56,9 +56,7 @@ def picture(folder: Path, name: str, mode: DecodeMode, long_side: int) -> Tensor
 
 def report_of(folder: Path, name: str, long_side: int) -> QualityReport:
     """Measure the folder's picture ``name``."""
-    mask, dilated = (
-        (picture(folder, each, "L", long_side) >= 0.5).float() for each in ("mask", "mask_dilated")
-    )
+    mask, dilated = ((picture(folder, each, "L", long_side) >= 0.5).float() for each in ("mask", "mask_dilated"))
     inputs = Inputs(
         composite=picture(folder, "composite", "RGB", long_side),
         painting=picture(folder, "painting", "RGB", long_side),

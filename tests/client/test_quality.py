@@ -106,9 +106,7 @@ def test_evaluate(make_twin: MakeTwin) -> None:
         composite=image_pb2.Image(data=b"composite"),
         mask=image_pb2.Image(data=b"mask"),
     )
-    full = pb.EvaluateRequest(
-        dilated_mask=image_pb2.Image(data=b"dilated"), style_mask=image_pb2.Image(data=b"style")
-    )
+    full = pb.EvaluateRequest(dilated_mask=image_pb2.Image(data=b"dilated"), style_mask=image_pb2.Image(data=b"style"))
     full.MergeFrom(plain)
     assert servicer.requests == [plain, full]
 

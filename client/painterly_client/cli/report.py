@@ -18,8 +18,8 @@ import click
 from painterly_client import QualityReport, Result
 from painterly_client.cli.charts import log_chart, number_text
 from painterly_client.cli.files import media_type_and_suffix
-from painterly_client.cli.parameters import flatten, to_json
 from painterly_client.cli.measures import Row, measure_rows
+from painterly_client.cli.parameters import flatten, to_json
 from painterly_client.cli.progress import stage_text
 from painterly_client.cli.recording import History, LossHistory, SampledFrame
 
@@ -173,9 +173,8 @@ def _quality(report: QualityReport) -> str:
     rows = "".join(_quality_row(row) for row in measure_rows(report))
     head = "".join(f"<td>{name}</td>" for name in ("", "before", "after", "what it means"))
     return (
-        (f'<ul class="warnings">{warnings}</ul>' if warnings else "")
-        + f'<div class="card"><table class="measures"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
-    )
+        f'<ul class="warnings">{warnings}</ul>' if warnings else ""
+    ) + f'<div class="card"><table class="measures"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
 
 
 def _quality_row(row: Row) -> str:

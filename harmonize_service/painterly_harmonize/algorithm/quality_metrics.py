@@ -85,8 +85,8 @@ def random_filters(generator: torch.Generator) -> Tensor:
 def gram_matrix(lab: Tensor, mask: Tensor, center: Tensor, filters: Tensor) -> Tensor:
     """Mean products of the filters' rectified responses over the mask, 64×64.
 
-    Source of what is filtered: the picture less the color ``center`` (3 values), so that the products tell of
-    contrast, colors and small shapes and not of how far from black the picture is.
+    What is filtered is the picture less the color ``center`` (3 values), so that the products tell of contrast, colors
+    and small shapes and not of how far from black the picture is.
     """
     centered = functional.pad(lab - center.to(lab).view(1, 3, 1, 1), (1, 1, 1, 1), mode="replicate")
     responses = functional.conv2d(centered, filters).relu().flatten(2)[0, :, mask.flatten()]

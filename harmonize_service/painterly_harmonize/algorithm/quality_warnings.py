@@ -1,4 +1,4 @@
-"""From measures to plain sentences. The thresholds are where, in the pictures that we looked at, one begins to see it."""
+"""From measures to plain sentences. Each threshold is where one begins to see it in a picture."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ def find_warnings(before: QualityMeasures, after: QualityMeasures, object_area: 
     )
 
 
-def _found(before: QualityMeasures, after: QualityMeasures, object_area: float) -> Iterator[tuple[WarningCode, str, str]]:
+def _found(
+    before: QualityMeasures, after: QualityMeasures, object_area: float
+) -> Iterator[tuple[WarningCode, str, str]]:
     style = after.style
     if after.background_changed_pixel_count:
         yield (
@@ -31,7 +33,10 @@ def _found(before: QualityMeasures, after: QualityMeasures, object_area: float) 
             f"by up to {after.background_largest_change} of 255 levels",
             "keep the result in a lossless format such as PNG",
         )
-    if style.sliced_wasserstein >= before.style.sliced_wasserstein and style.gram_distance >= before.style.gram_distance:
+    if (
+        style.sliced_wasserstein >= before.style.sliced_wasserstein
+        and style.gram_distance >= before.style.gram_distance
+    ):
         yield (
             WarningCode.NOT_BETTER_THAN_PASTE,
             f"the object is no nearer to the painting than the plain paste (patches {style.sliced_wasserstein:.1f}, "

@@ -66,6 +66,7 @@ def test_the_numbers_as_json(evaluation: Harmonize) -> None:
 
 
 def test_a_file_that_is_not_there_is_a_usage_error() -> None:
+    write_pictures(Path(), "painting.png", "c.png", "m.png")
     outcome = run(*ARGUMENTS)
     assert outcome.exit_code == 2
     assert "result.png" in outcome.stderr
