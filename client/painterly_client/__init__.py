@@ -26,6 +26,7 @@ from painterly_client._errors import (
     ServerUnavailable,
 )
 from painterly_client._events import Event, Frame, Progress, Queued, Result
+from painterly_client._quality import QualityMeasures, QualityReport, QualityWarning, StyleMeasures
 from painterly_client._sync import Client, EventStream
 from painterly_client._types import (
     BackgroundRemovalMethod,
@@ -83,6 +84,9 @@ __all__ = [
     "Prepared",
     "Preset",
     "Progress",
+    "QualityMeasures",
+    "QualityReport",
+    "QualityWarning",
     "Queued",
     "RefinementGuide",
     "Result",
@@ -93,5 +97,6 @@ __all__ = [
     "Stage",
     "StagePlan",
     "StreamOptions",
+    "StyleMeasures",
     "StyleRegion",
 ]

@@ -25,6 +25,7 @@ from painterly_client._base import (
 from painterly_client._conversion import EventResponse, plan_of
 from painterly_client._errors import InvalidRequest
 from painterly_client._events import Event
+from painterly_client._quality import QualityReport, quality_of
 from painterly_client._types import (
     BackgroundRemovalMethod,
     BackgroundRemoved,
@@ -249,6 +250,30 @@ class AsyncClient(BaseClient):
         stub = harmonize_service_pb2_grpc.HarmonizeServiceStub(self._channel(context))
         call = stub.Plan(request, timeout=context.timeout_s, metadata=context.metadata)
         return plan_of(await self._answer(call, context))
+
+    async def evaluate(
+        self,
+        result: bytes,
+        painting: bytes,
+        composite: bytes,
+        mask: bytes,
+        *,
+        dilated_mask: bytes | None = None,
+        style_mask: bytes | None = None,
+    ) -> QualityReport:
+        """Measure a finished picture beside the composite; ``style_mask`` is the part that lent its style."""
+        request = _requests.evaluate_request(
+            result=result,
+            painting=painting,
+            composite=composite,
+            mask=mask,
+            dilated_mask=dilated_mask,
+            style_mask=style_mask,
+        )
+        context = self._context("harmonize")
+        stub = harmonize_service_pb2_grpc.HarmonizeServiceStub(self._channel(context))
+        call = stub.Evaluate(request, timeout=context.timeout_s, metadata=context.metadata)
+        return quality_of((await self._answer(call, context)).report)
 
     async def check_health(self, service: Service) -> HealthStatus:
         """Ask the standard health service; SERVICE_UNKNOWN means that another service answers at the endpoint."""

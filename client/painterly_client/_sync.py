@@ -23,6 +23,7 @@ from painterly_client._base import (
 from painterly_client._conversion import EventResponse, plan_of
 from painterly_client._errors import InvalidRequest
 from painterly_client._events import Event
+from painterly_client._quality import QualityReport, quality_of
 from painterly_client._types import (
     BackgroundRemovalMethod,
     BackgroundRemoved,
@@ -232,6 +233,29 @@ class Client(BaseClient):
         context = self._context("harmonize")
         stub = harmonize_service_pb2_grpc.HarmonizeServiceStub(self._channels["harmonize"])
         return plan_of(_answer(stub.Plan, request, context))
+
+    def evaluate(
+        self,
+        result: bytes,
+        painting: bytes,
+        composite: bytes,
+        mask: bytes,
+        *,
+        dilated_mask: bytes | None = None,
+        style_mask: bytes | None = None,
+    ) -> QualityReport:
+        """Measure a finished picture beside the composite; ``style_mask`` is the part that lent its style."""
+        request = _requests.evaluate_request(
+            result=result,
+            painting=painting,
+            composite=composite,
+            mask=mask,
+            dilated_mask=dilated_mask,
+            style_mask=style_mask,
+        )
+        context = self._context("harmonize")
+        stub = harmonize_service_pb2_grpc.HarmonizeServiceStub(self._channels["harmonize"])
+        return quality_of(_answer(stub.Evaluate, request, context).report)
 
     def check_health(self, service: Service) -> HealthStatus:
         """Ask the standard health service; SERVICE_UNKNOWN means that another service answers at the endpoint."""

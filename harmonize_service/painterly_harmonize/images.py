@@ -61,10 +61,9 @@ def read_pictures(request: Request) -> Pictures:
     Raises: ServiceError of decoding, IMAGE_SIZE_MISMATCH, IMAGE_SIZE_OUT_OF_RANGE; the algorithm's MaskEmpty,
     MaskFull, MaskNotContained, AlgorithmError for two sources of style.
     """
-    painting = decode(request.painting, "painting", "RGB")
     pictures = Pictures(
+        painting=decode(request.painting, "painting", "RGB"),
         composite=decode(request.composite, "composite", "RGB"),
-        painting=painting,
         mask=decode_mask(request.mask, "mask"),
         dilated_mask=decode_mask(request.dilated_mask, "dilated_mask") if request.HasField("dilated_mask") else None,
         pass1_result=(
@@ -72,14 +71,41 @@ def read_pictures(request: Request) -> Pictures:
         ),
         style_mask=decode_mask(request.style_mask, "style_mask") if request.HasField("style_mask") else None,
     )
-    given = {name: pixels for name in _NAMES if (pixels := getattr(pictures, name)) is not None}
-    require_same_size(given)
-    _require_long_side(painting, "painting")
-    # The checks of Inputs look at sizes and zeros alone, so views of the bytes will do and nothing is copied.
-    Inputs(**{name: _view(pixels) for name, pixels in given.items()})
+    _check(pictures)
     if pictures.style_mask is not None and request.parameters.HasField("style_region"):
         raise AlgorithmError("style_mask", "is given beside parameters.style_region; leave one of them out")
     return pictures
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """What a request to evaluate brought: the finished picture, uint8 H×W×3, and what it was made from."""
+
+    result: NDArray[np.uint8]
+    pictures: Pictures
+    style_mask: NDArray[np.bool_] | None = None
+
+
+def read_evaluation(request: pb.EvaluateRequest) -> Evaluation:
+    """Decode a request's images and check them as :func:`read_pictures` does; raises the same."""
+    pictures = Pictures(
+        painting=decode(request.painting, "painting", "RGB"),
+        composite=decode(request.composite, "composite", "RGB"),
+        mask=decode_mask(request.mask, "mask"),
+        dilated_mask=decode_mask(request.dilated_mask, "dilated_mask") if request.HasField("dilated_mask") else None,
+    )
+    result = decode(request.result, "result", "RGB")
+    style_mask = decode_mask(request.style_mask, "style_mask") if request.HasField("style_mask") else None
+    _check(pictures, result=result, style_mask=style_mask)
+    return Evaluation(result=result, pictures=pictures, style_mask=style_mask)
+
+
+def _check(pictures: Pictures, **more: NDArray[np.generic] | None) -> None:
+    given = {name: pixels for name in _NAMES if (pixels := getattr(pictures, name)) is not None}
+    require_same_size({**given, **{name: pixels for name, pixels in more.items() if pixels is not None}})
+    _require_long_side(pictures.painting, "painting")
+    # The checks of Inputs look at sizes and zeros alone, so views of the bytes will do and nothing is copied.
+    Inputs(**{name: _view(pixels) for name, pixels in given.items()})
 
 
 def read_masks(request: pb.PlanRequest) -> tuple[Tensor, Tensor | None]:

@@ -40,6 +40,9 @@ NAMES = [
     "Prepared",
     "Preset",
     "Progress",
+    "QualityMeasures",
+    "QualityReport",
+    "QualityWarning",
     "Queued",
     "RefinementGuide",
     "Result",
@@ -50,6 +53,7 @@ NAMES = [
     "Stage",
     "StagePlan",
     "StreamOptions",
+    "StyleMeasures",
 ]
 HEAVY = {"torch", "numpy", "PIL", "cv2", "requests", "click", "rich"}
 

@@ -6,7 +6,17 @@ from typing import Any
 
 import click
 
-from painterly_client.cli import benching, exits, harmonizing, health, planning, preprocessing, serving, weighting
+from painterly_client.cli import (
+    benching,
+    evaluating,
+    exits,
+    harmonizing,
+    health,
+    planning,
+    preprocessing,
+    serving,
+    weighting,
+)
 from painterly_client.cli.session import Session
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
@@ -50,6 +60,7 @@ for _command in (
     harmonizing.pass1,
     harmonizing.pass2,
     planning.plan,
+    evaluating.evaluate,
     serving.serve,
     weighting.weights,
     health.health,

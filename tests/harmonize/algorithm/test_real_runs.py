@@ -94,6 +94,7 @@ def test_losses_fall_and_content_rises_from_zero(painting: str, vgg16: FeatureNe
 
 @pytest.mark.slow
 @pytest.mark.weights
+@pytest.mark.timeout(600)
 def test_half_precision_convolutions_reach_the_same_losses(vgg16: FeatureNetwork) -> None:
     inputs = astronaut_in_a_painting("van_gogh_village_street_auvers.jpg")
     half = load_network(NetworkName.VGG16, WeightStore().path("vgg16"), torch.device("cpu"), torch.bfloat16)
