@@ -54,6 +54,7 @@ NAMES = [
     "StagePlan",
     "StreamOptions",
     "StyleMeasures",
+    "StyleRegion",
 ]
 HEAVY = {"torch", "numpy", "PIL", "cv2", "requests", "click", "rich"}
 

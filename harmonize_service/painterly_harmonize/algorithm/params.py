@@ -144,12 +144,8 @@ class StyleRegion:
     def __post_init__(self) -> None:
         for start, length in (("left_fraction", "width_fraction"), ("top_fraction", "height_fraction")):
             require_range(start, getattr(self, start), 0, 1)
-            require_range(length, getattr(self, length), 1e-6, 1)
-            end = getattr(self, start) + getattr(self, length)
-            if end > 1 + 1e-9:
-                raise ParameterError(
-                    length, getattr(self, length), f"must not reach beyond the painting, as {start} + it do"
-                )
+            # The rounding of fractions that add up to the whole side.
+            require_range(length, getattr(self, length), 1e-6, 1 - getattr(self, start) + 1e-9)
 
 
 @dataclass(frozen=True, kw_only=True)

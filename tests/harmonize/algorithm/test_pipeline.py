@@ -114,9 +114,8 @@ def test_what_is_outside_the_style_region_has_no_say() -> None:
 
 def test_a_style_region_has_one_pixel_at_least_and_one_source() -> None:
     inputs = toy_inputs()
-    dot = StyleRegion(left_fraction=1, top_fraction=0.5, width_fraction=1e-6, height_fraction=1e-6)
-    with pytest.raises(ParameterError, match="width_fraction"):
-        replace(dot, width_fraction=0.5)
+    with pytest.raises(ParameterError, match=r"width_fraction: must be from 1e-06 to 0\.25, got 0\.5"):
+        StyleRegion(left_fraction=0.75, top_fraction=0.5, width_fraction=0.5, height_fraction=0.5)
     dot = StyleRegion(left_fraction=0.5, top_fraction=0.5, width_fraction=1e-6, height_fraction=1e-6)
     mask = with_style_region(inputs, dot).style_mask
     assert mask is not None
@@ -561,9 +560,10 @@ def test_quantized_first_results_are_whole_levels(quantize: bool, monkeypatch: p
         check: Callable[[], None],
         styles: StyleCache,
         chunk_elements: int,
+        chosen: Callable[[Tensor], None],
     ) -> Generator[Iterate, None, Tensor]:
         seen.append(pass1_result)
-        return original(working, pass1_result, params, weights, network, check, styles, chunk_elements)
+        return original(working, pass1_result, params, weights, network, check, styles, chunk_elements, chosen)
 
     monkeypatch.setattr(pass2, "run_pass2", recording)
     events = all_events(toy_inputs(), replace(PARAMS, parity=ParityParams(quantize_pass1_result=quantize)))
