@@ -46,7 +46,8 @@ def evaluate(
     Raises: SizeMismatch, MaskEmpty.
     """
     _check(result, inputs, style_mask)
-    size = masks.reduced_size(*inputs.painting.shape[-2:], long_side_px)
+    height, width = inputs.painting.shape[-2:]
+    size = masks.reduced_size(height, width, long_side_px)
     mask = _reduced_mask(inputs.mask, size)
     painting = _octaves(_reduced(inputs.painting, size))
     background = _background(inputs, mask, size)
@@ -165,8 +166,9 @@ def _to_tensor(pixels: Tensor) -> Tensor:
 
 def _reduced(image: Tensor, size: tuple[int, int]) -> Tensor:
     """A picture at evaluation size as CIELAB; channel by channel, for a large one takes much memory."""
-    channels = [masks.area_resize(channel, size) for channel in image.detach().float().cpu().split(1, dim=1)]
-    return rgb_to_lab(torch.cat(channels, dim=1).clamp(0, 1))
+    planes = image.detach()[0]
+    reduced = torch.stack([masks.area_resize(plane.cpu().float(), size) for plane in planes])
+    return rgb_to_lab(reduced[None].clamp(0, 1))
 
 
 def _reduced_mask(mask: Tensor, size: tuple[int, int]) -> Tensor:
