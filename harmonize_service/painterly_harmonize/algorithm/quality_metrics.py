@@ -61,11 +61,10 @@ def random_rotation(size: int, generator: torch.Generator) -> Tensor:
 
 
 def quantiles(samples: Tensor, rotation: Tensor) -> Tensor:
-    """The sorted projections of n×D samples on each direction, at the middles of 1024 equal shares: 1024×D."""
-    ordered = (samples @ rotation).sort(0).values
-    count = ordered.shape[0]
-    share = (2 * torch.arange(_QUANTILE_COUNT) + 1) * count // (2 * _QUANTILE_COUNT)
-    return ordered[share]
+    """The sorted projections of n×D samples on each direction, at the middles of 1024 equal shares: D×1024."""
+    ordered = (rotation.T @ samples.T).sort(1).values
+    share = (2 * torch.arange(_QUANTILE_COUNT) + 1) * samples.shape[0] // (2 * _QUANTILE_COUNT)
+    return ordered[:, share]
 
 
 def sliced_wasserstein(first: Tensor, second: Tensor) -> float:
