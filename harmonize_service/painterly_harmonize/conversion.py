@@ -14,7 +14,7 @@ from google.protobuf.message import Message
 from painterly.errors import ServiceError
 from painterly.v1 import error_reason_pb2 as reasons
 from painterly.v1 import harmonize_service_pb2 as pb
-from painterly.v1 import image_pb2, quality_pb2
+from painterly.v1 import image_pb2
 from painterly.v1.error_reason_pb2 import ErrorReason
 from painterly_harmonize.algorithm import errors
 from painterly_harmonize.algorithm.params import (
@@ -31,7 +31,6 @@ from painterly_harmonize.algorithm.params import (
     StyleRegion,
     require_range,
 )
-from painterly_harmonize.algorithm.quality_types import QualityMeasures, QualityReport, StyleMeasures
 from painterly_harmonize.algorithm.stage import Stage
 from painterly_harmonize.planning import Decision, DeviceSpeed
 
@@ -186,36 +185,6 @@ def plan_response(decision: Decision, speed: DeviceSpeed, device: str) -> pb.Pla
         device=device,
         parameters_used=params_to_proto(decision.params),
     )
-
-
-def quality_report(report: QualityReport) -> quality_pb2.QualityReport:
-    """Write a quality report."""
-    return quality_pb2.QualityReport(
-        before=_quality_measures(report.before),
-        after=_quality_measures(report.after),
-        object_area=report.object_area,
-        evaluated_height_px=report.evaluated_size[0],
-        evaluated_width_px=report.evaluated_size[1],
-        warnings=[
-            quality_pb2.QualityWarning(code=each.code.value, message=each.message, advice=each.advice)
-            for each in report.warnings
-        ],
-    )
-
-
-def _quality_measures(measures: QualityMeasures) -> quality_pb2.QualityMeasures:
-    return quality_pb2.QualityMeasures(
-        background_changed_pixel_count=measures.background_changed_pixel_count,
-        background_largest_change=measures.background_largest_change,
-        painting=_style_measures(measures.painting),
-        style_region=None if measures.style_region is None else _style_measures(measures.style_region),
-        seam_ratio=measures.seam_ratio,
-        structure_kept=measures.structure_kept,
-    )
-
-
-def _style_measures(measures: StyleMeasures) -> quality_pb2.StyleMeasures:
-    return quality_pb2.StyleMeasures(**dataclasses.asdict(measures))
 
 
 def stream_options_from_proto(message: pb.StreamOptions) -> StreamOptions:

@@ -14,11 +14,11 @@ import grpc
 import torch
 
 from painterly.errors import ServiceError
-from painterly.v1 import error_reason_pb2, image_pb2, quality_pb2
+from painterly.v1 import error_reason_pb2, image_pb2
 from painterly.v1 import harmonize_service_pb2 as pb
 from painterly.v1 import harmonize_service_pb2_grpc as pb_grpc
 from painterly.weights import WeightsCorrupt, WeightsError, WeightsMissing, WeightStore
-from painterly_harmonize.algorithm import pipeline, quality
+from painterly_harmonize.algorithm import pipeline
 from painterly_harmonize.algorithm.errors import AlgorithmError
 from painterly_harmonize.algorithm.memory import release_memory
 from painterly_harmonize.algorithm.params import HarmonizeParams, NetworkName
@@ -33,17 +33,15 @@ from painterly_harmonize.conversion import (
     params_from_proto,
     params_to_proto,
     plan_response,
-    quality_report,
     stream_options_from_proto,
     to_service_error,
 )
+from painterly_harmonize.evaluation import answer_evaluate, report_of
 from painterly_harmonize.images import (
     Pictures,
     Request,
     encode_frame,
     encode_result,
-    mask_to_tensor,
-    read_evaluation,
     read_masks,
     read_pictures,
     require_sendable,
@@ -56,7 +54,6 @@ from painterly_harmonize.settings import describe_device
 logger = logging.getLogger(__name__)
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
-_CPU = torch.device("cpu")
 Compute = Callable[[Inputs, HarmonizeParams, FeatureNetwork, Callable[[], bool], StyleCache], Iterator[Event]]
 
 
@@ -159,7 +156,7 @@ class HarmonizeServicer(pb_grpc.HarmonizeServiceServicer):
     async def Evaluate(self, request: pb.EvaluateRequest, context: Context) -> pb.EvaluateResponse:
         """Measure a finished picture. It waits for no job, only for other evaluations."""
         async with self._evaluating:
-            return await asyncio.to_thread(_evaluate, request)
+            return await asyncio.to_thread(answer_evaluate, request)
 
     def _plan(self, request: pb.PlanRequest) -> pb.PlanResponse:
         params = params_from_proto(request.parameters)
@@ -246,7 +243,7 @@ class HarmonizeServicer(pb_grpc.HarmonizeServiceServicer):
                 pb.StageTime(stage=STAGE_NUMBERS[stage], duration=duration(seconds))
                 for stage, seconds in item.stage_times_s.items()
             ],
-            quality=_quality_of(result.image, order.pictures),
+            quality=report_of(result.image, order.pictures),
         )
 
 
@@ -259,28 +256,6 @@ def _read_order(request: Request) -> _Order:
         raise to_service_error(error) from None
     require_sendable(pictures.painting, options.result_format)
     return _Order(params=params, options=options, pictures=pictures)
-
-
-def _evaluate(request: pb.EvaluateRequest) -> pb.EvaluateResponse:
-    try:
-        given = read_evaluation(request)
-        report = quality.evaluate(
-            torch.from_numpy(given.result),
-            given.pictures.to_inputs(_CPU),
-            style_mask=None if given.style_mask is None else mask_to_tensor(given.style_mask, _CPU),
-        )
-    except AlgorithmError as error:
-        raise to_service_error(error) from None
-    return pb.EvaluateResponse(report=quality_report(report))
-
-
-def _quality_of(image: torch.Tensor, pictures: Pictures) -> quality_pb2.QualityReport | None:
-    """What is measured of a job's picture; None, and a line in the log, where that fails: the picture must arrive."""
-    try:
-        return quality_report(quality.evaluate(image, pictures.to_inputs(_CPU)))
-    except Exception:
-        logger.exception("the result could not be measured; it goes out without a quality report")
-        return None
 
 
 def _progress_event(item: Progress) -> pb.ProgressEvent:

@@ -17,7 +17,7 @@ from painterly.v1 import image_pb2, quality_pb2
 from painterly_harmonize.algorithm import quality
 from painterly_harmonize.algorithm.quality_types import QualityMeasures, StyleMeasures
 from painterly_harmonize.algorithm.stage import Inputs
-from painterly_harmonize.conversion import quality_report
+from painterly_harmonize.evaluation import quality_report
 from painterly_harmonize.images import mask_to_tensor, to_tensor
 from tests.harmonize.toy import (
     Gate,

@@ -50,21 +50,21 @@ def patches(lab: Tensor, positions: Tensor) -> Tensor:
     offsets = torch.arange(-radius, radius + 1)
     row = (rows[:, None] + offsets).clamp(0, height - 1)
     column = (columns[:, None] + offsets).clamp(0, width - 1)
-    found = lab[0][:, row[:, :, None], column[:, None, :]]
+    found: Tensor = lab[0][:, row[:, :, None], column[:, None, :]]
     return found.permute(1, 0, 2, 3).reshape(positions.numel(), -1)
 
 
 def random_rotation(size: int, generator: torch.Generator) -> Tensor:
     """``size`` random orthonormal directions, the columns of size×size."""
-    return torch.linalg.qr(torch.randn(size, size, generator=generator, dtype=torch.float64))[0].float()
+    basis: Tensor = torch.linalg.qr(torch.randn(size, size, generator=generator, dtype=torch.float64))[0]
+    return basis.float()
 
 
 def quantiles(samples: Tensor, rotation: Tensor) -> Tensor:
-    """The sorted projections of n×D samples on each direction, at the middles of 1024 equal shares: 1024×D."""
-    ordered = (samples @ rotation).sort(0).values
-    count = ordered.shape[0]
-    share = (2 * torch.arange(_QUANTILE_COUNT) + 1) * count // (2 * _QUANTILE_COUNT)
-    return ordered[share]
+    """The sorted projections of n×D samples on each direction, at the middles of 1024 equal shares: D×1024."""
+    ordered = (rotation.T @ samples.T).sort(1).values
+    share = (2 * torch.arange(_QUANTILE_COUNT) + 1) * samples.shape[0] // (2 * _QUANTILE_COUNT)
+    return ordered[:, share]
 
 
 def sliced_wasserstein(first: Tensor, second: Tensor) -> float:
@@ -79,7 +79,8 @@ def sliced_wasserstein(first: Tensor, second: Tensor) -> float:
 def random_filters(generator: torch.Generator) -> Tensor:
     """64 filters of 3×3 over three channels, each of unit norm: 64×3×3×3."""
     filters = torch.randn(FILTER_COUNT, 3, 3, 3, generator=generator)
-    return filters / filters.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
+    lengths: Tensor = filters.flatten(1).norm(dim=1)
+    return filters / lengths.view(-1, 1, 1, 1)
 
 
 def gram_matrix(lab: Tensor, mask: Tensor, center: Tensor, filters: Tensor) -> Tensor:

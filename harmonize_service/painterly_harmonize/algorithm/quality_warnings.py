@@ -33,10 +33,7 @@ def _found(
             f"by up to {after.background_largest_change} of 255 levels",
             "keep the result in a lossless format such as PNG",
         )
-    if (
-        style.sliced_wasserstein >= before.style.sliced_wasserstein
-        and style.gram_distance >= before.style.gram_distance
-    ):
+    if _not_better(before, after):
         yield (
             WarningCode.NOT_BETTER_THAN_PASTE,
             f"the object is no nearer to the painting than the plain paste (patches {style.sliced_wasserstein:.1f}, "
@@ -92,3 +89,12 @@ def _found(
             f"the object covers {object_area:.0%} of the painting, which leaves little to learn the style from",
             "make the object smaller, or give more of the painting",
         )
+
+
+def _not_better(before: QualityMeasures, after: QualityMeasures) -> bool:
+    """Neither patches nor texture are nearer; without a style region, the nearest patches are no nearer either.
+
+    An object that took on the hand of one part of the painting may leave the painting's average, and be right.
+    """
+    names = ("sliced_wasserstein", "gram_distance", *(() if after.style_region else ("nearest_patch",)))
+    return all(getattr(after.style, name) >= getattr(before.style, name) for name in names)
