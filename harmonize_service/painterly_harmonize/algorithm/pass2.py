@@ -140,12 +140,12 @@ def run_pass2(
     check: Callable[[], None],
     styles: StyleCache | None = None,
     chunk_elements: int | None = None,
-    chosen: Callable[[Tensor], None] = lambda _cells: None,
+    note_style: Callable[[Tensor], None] = lambda _cells: None,
 ) -> Generator[Iterate, None, Tensor]:
     """Run the second pass, yielding every iterate; returns its output at working size, not yet blended or clipped.
 
     ``pass1_result`` (1×3×h×w) steers the matching only: start and content are the composite's (section 3.4).
-    ``chunk_elements`` is how many pairs of positions are compared at a time; ``chosen`` is told which cells of the
+    ``chunk_elements`` is how many pairs of positions are compared at a time; ``note_style`` is told which cells of the
     painting lend their style, bool h×w of the reference tap.
     Raises: MaskEmpty, StageFailed; whatever ``check`` raises.
     """
@@ -160,7 +160,7 @@ def run_pass2(
     allowed = working.style_cells(reference_size)
     if allowed is not None:
         selected &= allowed
-    chosen(selected)
+    note_style(selected)
     problem = Problem.around_mask(working, network, STYLE_TAPS, reach=REACH_PX, alignment=ALIGNMENT_PX)
     terms = {}
     for tap in STYLE_TAPS:

@@ -158,7 +158,7 @@ class _Job:
             self._network,
             self._check,
             self._styles,
-            chosen=self._note_style,
+            note_style=self._note_style,
         )
         output = yield from self._within_memory(steps)
         yield StageResult(stage=Stage.PASS2, image=self.canvas.finished(self.carry_back(output)))

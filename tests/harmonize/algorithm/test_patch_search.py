@@ -51,9 +51,7 @@ def all_corners(image: Tensor, stride: int = 1) -> Tensor:
     return torch.tensor([y * width + x for y, x in itertools.product(rows, columns)])
 
 
-def found(
-    image: Tensor, anchors: Tensor, painting: Tensor, stride: int = 1, allowed: Tensor | None = None
-) -> Tensor:
+def found(image: Tensor, anchors: Tensor, painting: Tensor, stride: int = 1, allowed: Tensor | None = None) -> Tensor:
     """What the search returns."""
     search = nearest_patches(image, anchors, painting, stride, allowed=allowed)
     while True:

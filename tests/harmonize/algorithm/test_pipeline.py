@@ -560,10 +560,10 @@ def test_quantized_first_results_are_whole_levels(quantize: bool, monkeypatch: p
         check: Callable[[], None],
         styles: StyleCache,
         chunk_elements: int,
-        chosen: Callable[[Tensor], None],
+        note_style: Callable[[Tensor], None],
     ) -> Generator[Iterate, None, Tensor]:
         seen.append(pass1_result)
-        return original(working, pass1_result, params, weights, network, check, styles, chunk_elements, chosen)
+        return original(working, pass1_result, params, weights, network, check, styles, chunk_elements, note_style)
 
     monkeypatch.setattr(pass2, "run_pass2", recording)
     events = all_events(toy_inputs(), replace(PARAMS, parity=ParityParams(quantize_pass1_result=quantize)))
