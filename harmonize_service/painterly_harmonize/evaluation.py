@@ -14,7 +14,7 @@ from painterly_harmonize.algorithm import quality
 from painterly_harmonize.algorithm.errors import AlgorithmError
 from painterly_harmonize.algorithm.quality_types import QualityMeasures, QualityReport, StyleMeasures
 from painterly_harmonize.conversion import to_service_error
-from painterly_harmonize.images import Pictures, mask_to_tensor, read_evaluation
+from painterly_harmonize.images import Pictures, read_evaluation
 
 logger = logging.getLogger(__name__)
 
@@ -25,21 +25,22 @@ _CPU = torch.device("cpu")
 def answer_evaluate(request: pb.EvaluateRequest) -> pb.EvaluateResponse:
     """Measure the picture of a request. Raises: ServiceError as for the pictures of any other call."""
     try:
-        given = read_evaluation(request)
-        report = quality.evaluate(
-            torch.from_numpy(given.result),
-            given.pictures.to_inputs(_CPU),
-            style_mask=None if given.style_mask is None else mask_to_tensor(given.style_mask, _CPU),
-        )
+        result, pictures = read_evaluation(request)
+        inputs = pictures.to_inputs(_CPU)
+        report = quality.evaluate(torch.from_numpy(result), inputs, style_mask=inputs.style_mask)
     except AlgorithmError as error:
         raise to_service_error(error) from None
     return pb.EvaluateResponse(report=quality_report(report))
 
 
-def report_of(image: Tensor, pictures: Pictures) -> quality_pb2.QualityReport | None:
-    """Measure a job's picture, uint8 H×W×3; None, and a trace in the log, where that fails: the picture must arrive."""
+def report_of(image: Tensor, pictures: Pictures, style_mask: Tensor | None) -> quality_pb2.QualityReport | None:
+    """Measure a job's picture, uint8 H×W×3; None, and a trace in the log, where that fails: the picture must arrive.
+
+    ``style_mask``, bool H×W, is the part of the painting that lent its style.
+    """
     try:
-        return quality_report(quality.evaluate(image, pictures.to_inputs(_CPU)))
+        source = None if style_mask is None else style_mask[None, None].float()
+        return quality_report(quality.evaluate(image, pictures.to_inputs(_CPU), style_mask=source))
     except Exception:
         logger.exception("the result could not be measured; it goes out without a quality report")
         return None

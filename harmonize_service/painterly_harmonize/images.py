@@ -77,27 +77,21 @@ def read_pictures(request: Request) -> Pictures:
     return pictures
 
 
-@dataclass(frozen=True, kw_only=True)
-class Evaluation:
-    """What a request to evaluate brought: the finished picture, uint8 H×W×3, and what it was made from."""
+def read_evaluation(request: pb.EvaluateRequest) -> tuple[NDArray[np.uint8], Pictures]:
+    """Decode a request's images and check them as :func:`read_pictures` does; raises the same.
 
-    result: NDArray[np.uint8]
-    pictures: Pictures
-    style_mask: NDArray[np.bool_] | None = None
-
-
-def read_evaluation(request: pb.EvaluateRequest) -> Evaluation:
-    """Decode a request's images and check them as :func:`read_pictures` does; raises the same."""
+    First the finished picture, uint8 H×W×3, then what it was made from.
+    """
     pictures = Pictures(
         painting=decode(request.painting, "painting", "RGB"),
         composite=decode(request.composite, "composite", "RGB"),
         mask=decode_mask(request.mask, "mask"),
         dilated_mask=decode_mask(request.dilated_mask, "dilated_mask") if request.HasField("dilated_mask") else None,
+        style_mask=decode_mask(request.style_mask, "style_mask") if request.HasField("style_mask") else None,
     )
     result = decode(request.result, "result", "RGB")
-    style_mask = decode_mask(request.style_mask, "style_mask") if request.HasField("style_mask") else None
-    _check(pictures, result=result, style_mask=style_mask)
-    return Evaluation(result=result, pictures=pictures, style_mask=style_mask)
+    _check(pictures, result=result)
+    return result, pictures
 
 
 def _check(pictures: Pictures, **more: NDArray[np.generic] | None) -> None:

@@ -243,7 +243,7 @@ class HarmonizeServicer(pb_grpc.HarmonizeServiceServicer):
                 pb.StageTime(stage=STAGE_NUMBERS[stage], duration=duration(seconds))
                 for stage, seconds in item.stage_times_s.items()
             ],
-            quality=report_of(result.image, order.pictures),
+            quality=report_of(result.image, order.pictures, result.style_mask),
         )
 
 

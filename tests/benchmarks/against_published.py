@@ -25,7 +25,7 @@ from painterly_harmonize.algorithm.masks import resize, to_bytes
 from painterly_harmonize.algorithm.params import HarmonizeParams, NetworkName
 from painterly_harmonize.algorithm.pipeline import harmonize
 from painterly_harmonize.algorithm.quality import evaluate
-from painterly_harmonize.algorithm.quality_types import Measures
+from painterly_harmonize.algorithm.quality_types import QualityMeasures
 from painterly_harmonize.algorithm.stage import Inputs, Result
 from painterly_harmonize.algorithm.vgg import FeatureNetwork, load_network
 from painterly_harmonize.benchmark.cases import case_of_folder, load_case
@@ -34,7 +34,7 @@ from painterly_harmonize.settings import available_cores, set_up_torch
 from tests.benchmarks.paper_case import changed, picture, preset_params
 
 # Name, value, and which is better: lower, higher, or near to one.
-NUMBERS: Mapping[str, tuple[Callable[[Measures], float], str]] = {
+NUMBERS: Mapping[str, tuple[Callable[[QualityMeasures], float], str]] = {
     "lab mean": (lambda m: m.painting.lab_mean_distance, "lower"),
     "lab dev": (lambda m: m.painting.lab_deviation_distance, "lower"),
     "wasserst": (lambda m: m.painting.sliced_wasserstein, "lower"),
@@ -53,7 +53,7 @@ class Compared:
     """One case: the numbers of the paste, ours and the published result, and the three pictures."""
 
     name: str
-    measures: Mapping[str, Measures]
+    measures: Mapping[str, QualityMeasures]
     pictures: tuple[Tensor, Tensor, Tensor]
     level: float
 
