@@ -23,7 +23,7 @@ from painterly.v1 import image_pb2
 from painterly.v1 import preprocess_service_pb2 as preprocess_pb
 from painterly_client import _types
 from painterly_client._errors import ServerError, invalid
-from painterly_client._events import Event, Frame, Progress, Queued, Result
+from painterly_client._events import Event, Frame, Progress, Queued, Result, StylizationLevel
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -191,6 +191,13 @@ def _result(message: harmonize_pb.ResultEvent) -> Result:
         device=message.device,
         weights_checksum=message.weights_checksum,
         stage_times_s={_stage(each.stage): _seconds(each.duration) for each in message.stage_times},
+        stylization_level=_level(message.stylization_level) if message.HasField("stylization_level") else None,
+    )
+
+
+def _level(message: harmonize_pb.StylizationLevel) -> StylizationLevel:
+    return StylizationLevel(
+        value=message.value, is_estimated=message.is_estimated, reasons=tuple(message.reasons)
     )
 
 

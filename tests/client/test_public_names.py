@@ -50,6 +50,7 @@ NAMES = [
     "Stage",
     "StagePlan",
     "StreamOptions",
+    "StylizationLevel",
 ]
 HEAVY = {"torch", "numpy", "PIL", "cv2", "requests", "click", "rich"}
 

@@ -82,11 +82,21 @@ class StageResult:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StylizationLevel:
+    """The level, 1 to 10, that a run used. Where it was estimated, ``reasons`` say why in plain words."""
+
+    value: float
+    is_estimated: bool
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Result:
     """The finished picture of a run, uint8 RGB H×W×3 on the CPU, of the painting's size, and what was found.
 
     Outside the blend's support its bytes are the painting's. ``pass2_weights`` is empty when pass 2 did not run.
-    ``working_size`` is the height and width, px, at which the passes ran, ``params`` what they ran with.
+    ``working_size`` is the height and width, px, at which the passes ran, ``params`` what they ran with, the level among
+    them; ``level`` tells where that came from.
     """
 
     image: Tensor
@@ -96,6 +106,7 @@ class Result:
     blend_pixel_count: int
     working_size: tuple[int, int]
     params: HarmonizeParams
+    level: StylizationLevel
 
 
 Event = Iterate | StageResult | Result
