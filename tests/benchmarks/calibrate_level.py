@@ -1,11 +1,11 @@
 """Fit the model of the stylization level to paintings of known level, and say how well it would do on others.
 
-    python -m tests.benchmarks.calibrate_level levels.json --paper CASES --genre PAINTINGS --write MODEL.json --sheet OUT.png
+    python -m tests.benchmarks.calibrate_level levels.json --paper CASES --genre PAINTINGS --write MODEL --sheet PNG
 
 ``levels.json`` has the groups ``paper`` (pictures at CASES/NAME/painting.jpg) and ``genre`` (PAINTINGS/NAME.jpg), each
-from a name to ``{"level": ...}``. Three leave-one-out figures are printed, each more severe than the one before: with
-the model's own measurements and penalty; with the penalty chosen anew for each painting that is left out; with the
-measurements chosen anew as well, from all that are taken.
+from a name to ``{"level": ...}``. Every measurement has the same weight; its sign, its mean and deviation, and the
+slope and offset of their sum are all that is fitted, anew for each painting that is left out. Other ways to weigh are
+printed beside it, and what comes of choosing the way anew for each painting that is left out.
 """
 
 from __future__ import annotations
@@ -28,9 +28,8 @@ from painterly_harmonize.algorithm.level_features import measure
 Array = NDArray[np.float64]
 Fitted = Callable[[Array, Array, Array], Array]
 
-PENALTIES = (1.0, 3.0, 10.0, 30.0)
-PENALTY = 10.0
-MOST_MEASUREMENTS = 4
+FARTHEST = 2.5
+WAYS = ("equal", "1", "10", "30")
 
 
 def read_picture(path: Path) -> torch.Tensor:
@@ -52,18 +51,25 @@ def title(path: Path) -> str:
     return path.parent.name if path.stem == "painting" else path.stem
 
 
-def coefficients(x: Array, y: Array, penalty: float) -> tuple[Array, Array, Array]:
-    """Means, deviations and ridge weights of the columns of ``x``."""
+def coefficients(x: Array, y: Array, way: str) -> tuple[Array, Array, Array]:
+    """Means, deviations and weights of the columns of ``x``.
+
+    ``way`` is "equal", where each column's correlation gives the sign and all share one slope, or a ridge penalty.
+    """
     mean, deviation = x.mean(0), x.std(0)
-    z = (x - mean) / deviation
-    weights = np.linalg.solve(z.T @ z + penalty * np.eye(z.shape[1]), z.T @ (y - y.mean()))
-    return mean, deviation, weights
+    z, centered = ((x - mean) / deviation).clip(-FARTHEST, FARTHEST), y - y.mean()
+    if way == "equal":
+        signs = np.sign(z.T @ centered)
+        total = z @ signs
+        return mean, deviation, signs * (total @ centered) / (total @ total)
+    return mean, deviation, np.linalg.solve(z.T @ z + float(way) * np.eye(z.shape[1]), z.T @ centered)
 
 
-def predict(x: Array, y: Array, new: Array, penalty: float) -> Array:
-    """Levels of ``new`` by a model of ``x`` and ``y``, 1 to 10."""
-    mean, deviation, weights = coefficients(x, y, penalty)
-    return np.asarray(np.clip(((new - mean) / deviation).clip(-2.5, 2.5) @ weights + y.mean(), 1, 10))
+def predict(x: Array, y: Array, new: Array, way: str) -> Array:
+    """Levels of ``new`` by a model of ``x`` and ``y``, 1 to 10, in tenths."""
+    mean, deviation, weights = coefficients(x, y, way)
+    levels = ((new - mean) / deviation).clip(-FARTHEST, FARTHEST) @ weights + y.mean()
+    return np.asarray(levels.clip(1, 10).round(1))
 
 
 def leave_one_out(x: Array, y: Array, fit: Fitted) -> Array:
@@ -73,39 +79,14 @@ def leave_one_out(x: Array, y: Array, fit: Fitted) -> Array:
     )
 
 
-def error_of(x: Array, y: Array, penalty: float) -> float:
-    """Mean squared error, leaving one out."""
-    estimates = leave_one_out(x, y, lambda a, b, new: predict(a, b, new, penalty))
-    return float(np.square(estimates - y).mean())
+def in_way(way: str) -> Fitted:
+    """Fit in one way."""
+    return lambda x, y, new: predict(x, y, new, way)
 
 
-def best_penalty(x: Array, y: Array) -> float:
-    """The penalty with the least error."""
-    return min(PENALTIES, key=lambda penalty: error_of(x, y, penalty))
-
-
-def best_columns(x: Array, y: Array, penalty: float) -> list[int]:
-    """Columns chosen one after the other, each the one that lowers the error most, while any does."""
-    chosen: list[int] = []
-    least = float(np.var(y))
-    while len(chosen) < MOST_MEASUREMENTS:
-        errors = {c: error_of(x[:, [*chosen, c]], y, penalty) for c in range(x.shape[1]) if c not in chosen}
-        column = min(errors, key=lambda c: errors[c])
-        if errors[column] >= least:
-            break
-        chosen, least = [*chosen, column], errors[column]
-    return chosen
-
-
-def with_best_penalty(x: Array, y: Array, new: Array) -> Array:
-    """Fit with the penalty chosen from the data at hand."""
-    return predict(x, y, new, best_penalty(x, y))
-
-
-def with_best_columns(x: Array, y: Array, new: Array) -> Array:
-    """Fit with the measurements and then the penalty chosen from the data at hand."""
-    columns = best_columns(x, y, PENALTY)
-    return with_best_penalty(x[:, columns], y, new[:, columns])
+def in_best_way(x: Array, y: Array, new: Array) -> Array:
+    """Fit in the way that errs least on the data at hand, leaving one out of it in turn."""
+    return predict(x, y, new, min(WAYS, key=lambda way: np.abs(leave_one_out(x, y, in_way(way)) - y).mean()))
 
 
 def ranks(values: Array) -> Array:
@@ -113,10 +94,14 @@ def ranks(values: Array) -> Array:
     return np.array([((values < v).sum() + 1 + (values <= v).sum()) / 2 for v in values], dtype=np.float64)
 
 
+def rank_correlation(a: Array, b: Array) -> float:
+    """Spearman's coefficient."""
+    return float(np.corrcoef(ranks(a), ranks(b))[0, 1])
+
+
 def figures(estimates: Array, levels: Array) -> str:
     """Rank correlation and mean absolute error."""
-    spearman = np.corrcoef(ranks(estimates), ranks(levels))[0, 1]
-    return f"Spearman {spearman:.3f}, mean absolute error {np.abs(estimates - levels).mean():.2f}"
+    return f"Spearman {rank_correlation(estimates, levels):.3f}, mean absolute error {np.abs(estimates - levels).mean():.2f}"
 
 
 def make_sheet(paths: Sequence[Path], levels: Array, estimates: Array, target: Path) -> None:
@@ -145,31 +130,32 @@ def main() -> None:
     options = parser.parse_args()
 
     known = known_levels(options.labels, options.paper, options.genre)
-    measured = [asdict(measure(read_picture(path))) for path in known]
-    y = np.array(list(known.values()), dtype=np.float64)
-    every = list(measured[0])
-    all_x = np.array([[features[name] for name in every] for features in measured], dtype=np.float64)
     names = list(WORDS)
-    x = all_x[:, [every.index(name) for name in names]]
+    measured = [asdict(measure(read_picture(path))) for path in known]
+    x = np.array([[features[name] for name in names] for features in measured], dtype=np.float64)
+    y = np.array(list(known.values()), dtype=np.float64)
 
-    plain = leave_one_out(x, y, lambda a, b, new: predict(a, b, new, PENALTY))
     print(f"guessing the median: mean absolute error {np.abs(y - statistics.median(y)).mean():.2f}")
-    print(f"plain: {figures(plain, y)}")
-    print(f"penalty chosen in each fold: {figures(leave_one_out(x, y, with_best_penalty), y)}")
-    print(f"measurements and penalty chosen in each fold: {figures(leave_one_out(all_x, y, with_best_columns), y)}")
-    fitted = predict(x, y, x, PENALTY)
-    print(f"not left out: {figures(fitted, y)}\n\n| painting | given | left out | fitted |\n|---|---|---|---|")
+    for way in WAYS:
+        label = "equal weights" if way == "equal" else f"ridge, penalty {way}"
+        print(f"left out, {label}: {figures(leave_one_out(x, y, in_way(way)), y)}")
+    print(f"left out, way chosen in each fold: {figures(leave_one_out(x, y, in_best_way), y)}")
+    plain, fitted = leave_one_out(x, y, in_way("equal")), predict(x, y, x, "equal")
+    print(f"not left out, equal weights: {figures(fitted, y)}\n")
+    print("| painting | given | left out | fitted |\n|---|---|---|---|")
     for row in np.argsort(y, kind="stable"):
-        print(f"| {title(list(known)[row])} | {y[row]:.2f} | {plain[row]:.2f} | {fitted[row]:.2f} |")
+        print(f"| {title(list(known)[row])} | {y[row]:.1f} | {plain[row]:.1f} | {fitted[row]:.1f} |")
 
-    mean, deviation, weights = coefficients(x, y, PENALTY)
+    mean, deviation, weights = coefficients(x, y, "equal")
     terms = {
-        name: {"mean": round(m, 5), "deviation": round(d, 5), "weight": round(w, 5)}
+        name: {"mean": round(m, 4), "deviation": round(d, 4), "weight": round(w, 4)}
         for name, m, d, w in zip(names, mean.tolist(), deviation.tolist(), weights.tolist(), strict=True)
     }
-    print(json.dumps(terms, indent=1))
+    print()
+    for column, name in enumerate(names):
+        print(f"{name}: rank correlation {rank_correlation(x[:, column], y):+.2f}, {terms[name]}")
     if options.write:
-        text = json.dumps({"average": round(float(y.mean()), 5), "terms": terms}, indent=2)
+        text = json.dumps({"average": round(float(y.mean()), 4), "terms": terms}, indent=2)
         options.write.write_text(text + "\n", "utf-8")
     if options.sheet:
         make_sheet(list(known), y, plain, options.sheet)

@@ -21,7 +21,11 @@ _MOST_REASONS, _LEAST_CONTRIBUTION = 3, 0.15
 WORDS: Mapping[str, tuple[str, str]] = {
     "shadow_lightness": ("light shadows", "deep shadows"),
     "chroma": ("strong colors", "muted colors"),
-    "color_over_light": ("strokes that differ in color more than in light", "strokes that differ in light, not color"),
+    "shadow_chroma": ("colored shadows", "colorless shadows"),
+    "color_detail": ("strokes of contrasting color", "little color contrast from stroke to stroke"),
+    "color_over_light": ("forms modeled by color", "forms modeled by light and shade"),
+    "texture_over_form": ("visible strokes", "smooth surfaces"),
+    "anisotropy": ("strokes that share directions", "surfaces without direction"),
     "contour_hardness": ("hard contours", "soft contours"),
 }
 

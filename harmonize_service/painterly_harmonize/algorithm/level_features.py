@@ -24,9 +24,8 @@ class LevelFeatures:
     """Measurements of one painting, lengths in px at the canonical size, colors in CIELAB divided by 100.
 
     ``shadow_lightness``: the lightness that a tenth of the painting stays below. ``chroma``: mean chroma.
-    ``shadow_chroma``: mean chroma of the darker third. ``color_detail``, ``light_detail``: log10 of the median
-    contrast of color and of lightness at strokes of some 4 to 8 px. ``color_over_light``: their difference.
-    ``texture_over_form``: log10 of fine over coarse contrast of lightness. ``anisotropy``: how far each
+    ``shadow_chroma``: mean chroma of the darker third. ``color_detail``: log10 of the median contrast of
+    color at strokes of some 4 to 8 px. ``color_over_light``: the same over that of lightness. ``texture_over_form``: log10 of fine over coarse contrast of lightness. ``anisotropy``: how far each
     neighborhood's gradients share a direction, 0 to 1. ``contour_hardness``: log10 of the strongest edges' gradient
     over the same after a blur.
     """
@@ -35,7 +34,6 @@ class LevelFeatures:
     chroma: float
     shadow_chroma: float
     color_detail: float
-    light_detail: float
     color_over_light: float
     texture_over_form: float
     anisotropy: float
@@ -56,7 +54,6 @@ def measure(painting: Tensor) -> LevelFeatures:
         chroma=float(chroma.mean()) / 100,
         shadow_chroma=float(chroma[lightness <= lightness.quantile(1 / 3)].mean()) / 100,
         color_detail=color_detail,
-        light_detail=light_detail,
         color_over_light=color_detail - light_detail,
         texture_over_form=_log(_rms(fine[:, 0])) - _log(_rms(coarse[:, 0])),
         anisotropy=_anisotropy(blurred[1][:, :1]),
