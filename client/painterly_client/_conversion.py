@@ -196,9 +196,7 @@ def _result(message: harmonize_pb.ResultEvent) -> Result:
 
 
 def _level(message: harmonize_pb.StylizationLevel) -> StylizationLevel:
-    return StylizationLevel(
-        value=message.value, is_estimated=message.is_estimated, reasons=tuple(message.reasons)
-    )
+    return StylizationLevel(value=message.value, is_estimated=message.is_estimated, reasons=tuple(message.reasons))
 
 
 def _fill(message: _Message, parameters: Any, path: str) -> _Message:

@@ -101,7 +101,8 @@ def rank_correlation(a: Array, b: Array) -> float:
 
 def figures(estimates: Array, levels: Array) -> str:
     """Rank correlation and mean absolute error."""
-    return f"Spearman {rank_correlation(estimates, levels):.3f}, mean absolute error {np.abs(estimates - levels).mean():.2f}"
+    error = np.abs(estimates - levels).mean()
+    return f"Spearman {rank_correlation(estimates, levels):.3f}, mean absolute error {error:.2f}"
 
 
 def make_sheet(paths: Sequence[Path], levels: Array, estimates: Array, target: Path) -> None:

@@ -6,8 +6,8 @@ import asyncio
 import io
 import threading
 import time
-from dataclasses import replace
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 

@@ -80,9 +80,7 @@ def estimate_level(painting: Tensor) -> LevelEstimate:
     return level_model().estimate(asdict(measure(painting)))
 
 
-def _reasons(
-    parts: Mapping[str, float], features: Mapping[str, float], terms: Mapping[str, Term]
-) -> tuple[str, ...]:
+def _reasons(parts: Mapping[str, float], features: Mapping[str, float], terms: Mapping[str, Term]) -> tuple[str, ...]:
     """The largest contributions in words, with the levels that they add or take."""
     largest = sorted(parts, key=lambda name: -abs(parts[name]))[:_MOST_REASONS]
     told = tuple(

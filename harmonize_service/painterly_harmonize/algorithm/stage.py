@@ -95,8 +95,8 @@ class Result:
     """The finished picture of a run, uint8 RGB H×W×3 on the CPU, of the painting's size, and what was found.
 
     Outside the blend's support its bytes are the painting's. ``pass2_weights`` is empty when pass 2 did not run.
-    ``working_size`` is the height and width, px, at which the passes ran, ``params`` what they ran with, the level among
-    them; ``level`` tells where that came from.
+    ``working_size`` is the height and width, px, at which the passes ran, ``params`` what they ran with, the level
+    among them; ``level`` tells where that came from.
     """
 
     image: Tensor

@@ -10,7 +10,7 @@ from functools import cached_property, partial
 from torch import Tensor
 
 from painterly_harmonize.algorithm import pass1, pass2
-from painterly_harmonize.algorithm.params import HarmonizeParams, Pass1Params, Pass2Params
+from painterly_harmonize.algorithm.params import Pass1Params, Pass2Params
 from painterly_harmonize.algorithm.problem import Working
 from painterly_harmonize.algorithm.stage import Iterate
 from painterly_harmonize.algorithm.style_level import LEVEL_MEDIUM, Pass2Weights, painting_noise, pass2_weights

@@ -87,3 +87,25 @@ def test_any_picture_has_a_level_and_reasons(picture: Tensor) -> None:
     assert 1 <= estimate.level <= 10
     assert 1 <= len(estimate.reasons) <= 3
     assert estimate_level(picture.clone()) == estimate
+
+
+@pytest.mark.parametrize("path", PAINTINGS, ids=lambda path: path.stem)
+def test_size_and_quality_of_the_file_hardly_move_the_level(path: Path) -> None:
+    image = read(path.stem)
+    level = level_of(image)
+    assert level_of(again(image, quality=50)) == pytest.approx(level, abs=0.21)
+    assert level_of(again(image, scale=2)) == pytest.approx(level, abs=0.11)
+    assert level_of(again(image, scale=0.75)) == pytest.approx(level, abs=0.31)
+    assert level_of(image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)) == pytest.approx(level, abs=0.11)
+
+
+def test_the_example_paintings_are_in_order() -> None:
+    print_, pond, ramparts, street = (level_of(read(name)) for name in ("hokusai", "cassatt", "bazille", "van_gogh"))
+    assert 3 < print_ < pond < ramparts < street < 7
+
+
+def test_a_darkened_and_a_grayed_painting_are_taken_for_more_realistic_ones() -> None:
+    image = read("van_gogh")
+    level = level_of(image)
+    assert level_of(Image.eval(image, lambda value: value // 3)) < level - 1
+    assert level_of(image.convert("L").convert("RGB")) < level - 1
