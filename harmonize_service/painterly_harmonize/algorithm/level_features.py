@@ -25,7 +25,7 @@ class LevelFeatures:
 
     ``shadow_lightness``: the lightness that a tenth of the painting stays below. ``chroma``: mean chroma.
     ``shadow_chroma``: mean chroma of the darker third. ``color_detail``: log10 of the median contrast of color at
-    strokes of some 4 to 8 px. ``color_over_light``: the same over that of lightness. ``texture_over_form``: log10 of
+    strokes of some 5 to 10 px. ``color_over_light``: the same over that of lightness. ``texture_over_form``: log10 of
     fine over coarse contrast of lightness. ``anisotropy``: how far each neighborhood's gradients share a direction, 0
     to 1. ``contour_hardness``: log10 of the strongest edges' gradient over the same after a blur.
     """
