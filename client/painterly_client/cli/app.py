@@ -6,7 +6,17 @@ from typing import Any
 
 import click
 
-from painterly_client.cli import benching, exits, harmonizing, health, planning, preprocessing, serving, weighting
+from painterly_client.cli import (
+    benching,
+    exits,
+    harmonizing,
+    health,
+    planning,
+    preparing,
+    preprocessing,
+    serving,
+    weighting,
+)
 from painterly_client.cli.session import Session
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
@@ -47,6 +57,8 @@ for _command in (
     preprocessing.remove_background,
     preprocessing.compose,
     preprocessing.dilate,
+    preprocessing.suggest,
+    preparing.prepare,
     harmonizing.pass1,
     harmonizing.pass2,
     planning.plan,
