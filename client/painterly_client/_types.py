@@ -94,9 +94,9 @@ class Placement:
     """Where an element goes. Fractions refer to the painting.
 
     ``center_x_fraction`` and ``center_y_fraction`` are where the element's ``anchor``, by default its center, goes from
-    the left and from the top (-1 to 2). One size before rotation: ``height_fraction`` or ``width_fraction`` (0.01 to 4),
-    ``height_px`` or ``width_px`` (1 to 65536). ``rotation_degrees`` is the turn counterclockwise (-360 to 360), after
-    mirroring. ``opacity`` is 0.01 to 1; a higher ``z_order`` (-1000 to 1000) lies over a lower one. ``is_automatic``
+    the left and from the top (-1 to 2). One size before rotation: ``height_fraction`` or ``width_fraction`` (0.01 to
+    4), ``height_px`` or ``width_px`` (1 to 65536). ``rotation_degrees`` is the turn counterclockwise (-360 to 360),
+    after mirroring. ``opacity`` is 0.01 to 1; a higher ``z_order`` (-1000 to 1000) lies over a lower one. ``is_automatic``
     leaves the position, and the size unless one is set, to the server.
     """
 
@@ -127,8 +127,8 @@ class PlacedElement:
 class Compositing:
     """How elements and painting become one picture.
 
-    ``linear_light`` mixes amounts of light instead of stored values; ``tone_match_strength`` (0 to 1) moves an element's
-    colors towards the painting's around it; ``fill_mask_holes`` adds to the mask what it encloses.
+    ``linear_light`` mixes amounts of light instead of stored values; ``tone_match_strength`` (0 to 1) moves an
+    element's colors towards the painting's around it; ``fill_mask_holes`` adds to the mask what it encloses.
     """
 
     linear_light: bool = False

@@ -92,7 +92,7 @@ def test_what_loses_something() -> None:
 
 
 def test_a_missing_codec_is_told(pixels: Pixels, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(features, "check", lambda name: False)
+    monkeypatch.setattr(features, "check", lambda _: False)
     with pytest.raises(ServiceError, match="no AVIF codec; ask for PNG") as caught:
         encode(pixels, image_pb2.IMAGE_FORMAT_AVIF, field="output.format")
     assert caught.value.reason == error_reason_pb2.ERROR_REASON_FORMAT_UNSUITABLE

@@ -15,6 +15,7 @@ from painterly.weights import WeightsCorrupt, WeightsMissing
 from painterly_preprocess import conversion
 from painterly_preprocess.imaging import errors
 from painterly_preprocess.imaging.params import (
+    SIZE_FIELDS,
     Anchor,
     Compositing,
     DilationRule,
@@ -56,12 +57,12 @@ def test_placement_there_and_back() -> None:
     assert conversion.placement_from_proto(message) == placement
 
 
-@pytest.mark.parametrize("size", ["height_fraction", "width_fraction", "height_px", "width_px"])
+@pytest.mark.parametrize("size", SIZE_FIELDS)
 def test_the_size_that_was_used_goes_back_alone(size: str) -> None:
     message = conversion.placement_to_proto(Placement(**{size: 2}))  # type: ignore[arg-type]
-    assert [name for name in ("height_fraction", "width_fraction", "height_px", "width_px") if message.HasField(name)] == [
-        size
-    ]
+    assert [
+        name for name in ("height_fraction", "width_fraction", "height_px", "width_px") if message.HasField(name)
+    ] == [size]
 
 
 @pytest.mark.parametrize("anchor", Anchor)

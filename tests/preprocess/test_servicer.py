@@ -184,9 +184,7 @@ async def test_several_elements(stub: Stub, encoded: Encoded, element: Pixels, p
         pb.PlacedElement(element=encoded(blue), placement=corner),
     ]
     response = await stub.Compose(
-        pb.ComposeRequest(
-            elements=elements, painting=encoded(painting), output=pb.OutputOptions(include_alpha=True)
-        )
+        pb.ComposeRequest(elements=elements, painting=encoded(painting), output=pb.OutputOptions(include_alpha=True))
     )
     expected = painting.copy()
     expected[:20, :20] = (0, 0, 200)
@@ -203,9 +201,7 @@ async def test_several_elements(stub: Stub, encoded: Encoded, element: Pixels, p
     for placed, used in zip(elements, response.placements_used, strict=True):
         placed.placement.CopyFrom(used)
     again = await stub.Compose(
-        pb.ComposeRequest(
-            elements=elements, painting=encoded(painting), output=pb.OutputOptions(include_alpha=True)
-        )
+        pb.ComposeRequest(elements=elements, painting=encoded(painting), output=pb.OutputOptions(include_alpha=True))
     )
     assert again == response
 
@@ -215,9 +211,7 @@ async def test_automatic_places_are_told_and_can_be_sent_back(
 ) -> None:
     cut_out, ground = encoded(element), encoded(painting)
     (best,) = (
-        await stub.SuggestPlacement(
-            pb.SuggestPlacementRequest(painting=ground, element=cut_out, suggestion_count=1)
-        )
+        await stub.SuggestPlacement(pb.SuggestPlacementRequest(painting=ground, element=cut_out, suggestion_count=1))
     ).suggestions
     automatic = pb.Placement(is_automatic=True)
     composed = await stub.Compose(pb.ComposeRequest(element=cut_out, painting=ground, placement=automatic))

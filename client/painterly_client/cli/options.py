@@ -77,6 +77,7 @@ method_option = click.option(
     help="How the thing is cut out of the photo. [default: auto]",
 )
 
+
 def endpoint_option(service: str) -> Callable[[_F], _F]:
     """``--preprocess-endpoint`` or ``--harmonize-endpoint``."""
     return click.option(

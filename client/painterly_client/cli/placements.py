@@ -99,7 +99,7 @@ save_option = click.option(
     "--save-placement", type=opt.OUTPUT_FILE, metavar="FILE.json", help="Write the placements that were used there."
 )
 compositing_options = opt.add(
-    click.option("--linear-light", is_flag=True, default=None, help="Mix light instead of stored values at soft edges."),
+    click.option("--linear-light", is_flag=True, default=None, help="Mix light, not stored values, at soft edges."),
     click.option(
         "--tone-match",
         type=opt.Number(0, 1),

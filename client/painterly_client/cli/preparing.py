@@ -129,9 +129,7 @@ def _jobs(photos: Sequence[Path], out: Path) -> list[_Job]:
     return jobs
 
 
-def _run_all(
-    work: Callable[[_Job], _Outcome], jobs: Sequence[_Job], parallel: int, session: Session
-) -> list[_Outcome]:
+def _run_all(work: Callable[[_Job], _Outcome], jobs: Sequence[_Job], parallel: int, session: Session) -> list[_Outcome]:
     """Work on all photos; outcomes in their order. Interrupted, or without a server, it leaves the rest undone."""
     executor = ThreadPoolExecutor(parallel, thread_name_prefix="prepare")
     futures: dict[Future[_Outcome], int] = {executor.submit(work, job): index for index, job in enumerate(jobs)}

@@ -147,11 +147,11 @@ def compose(ctx: click.Context, /, pictures: tuple[Path, ...], out: Path, **opti
     with services_of(session, options["preprocess_endpoint"]) as services:
         client = services.client("preprocess")
         if len(elements) == 1:
-            answer = client.compose(
-                cut_outs[0], ground, placement=wished[0], compositing=compositing, output=output
-            )
+            answer = client.compose(cut_outs[0], ground, placement=wished[0], compositing=compositing, output=output)
         else:
-            placed = [PlacedElement(element=each, placement=place) for each, place in zip(cut_outs, wished, strict=True)]
+            placed = [
+                PlacedElement(element=each, placement=place) for each, place in zip(cut_outs, wished, strict=True)
+            ]
             answer = client.compose_elements(placed, ground, compositing=compositing, output=output)
     write_result(out, answer.composite)
     session.kept["composite"] = out
@@ -223,7 +223,9 @@ def suggest(ctx: click.Context, /, painting: Path, element: Path | None, **optio
 
 
 dilation_options = opt.add(
-    click.option("--kernel", type=click.IntRange(1, 1023), metavar="PX", help="Its size. [default: by the mask's size]"),
+    click.option(
+        "--kernel", type=click.IntRange(1, 1023), metavar="PX", help="Its size. [default: by the mask's size]"
+    ),
     click.option(
         "--rule",
         type=click.Choice([rule.value for rule in DilationRule]),

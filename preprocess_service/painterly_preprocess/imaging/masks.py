@@ -77,8 +77,8 @@ def dilate(mask: NDArray[np.bool_], dilation: MaskDilation) -> NDArray[np.bool_]
     """Grow a mask, after filling its holes when that is wished; outside the picture there is nothing.
 
     Paper's rule: keep what exceeds 0.1 after a zero-padded Gaussian, and the mask itself unless that is omitted. With
-    the kernel of 35 px a straight edge grows by exactly 12 px. Classic rule: under the kernel's shape, several times; an
-    odd kernel grows the mask by half its size, an even one by half its size to the right and down and by one pixel less
+    the kernel of 35 px a straight edge grows by exactly 12 px. Classic rule: under the kernel's shape, several times;
+    an odd kernel grows the mask by half its size, an even one by half its size to the right and down and by one pixel less
     to the left and up.
     Source: docs/algorithm.md section 5 for the paper's rule.
     """

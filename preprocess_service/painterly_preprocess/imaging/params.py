@@ -46,9 +46,9 @@ class Placement:
 
     Fractions refer to the painting: where the element's ``anchor`` goes, from the left and from the top (-1 to 2), and
     one size before rotation: ``height_fraction`` or ``width_fraction`` (0.01 to 4), ``height_px`` or ``width_px`` (1 to
-    65536). It is mirrored first, then turned counterclockwise about its anchor (degrees, -360 to 360). ``opacity`` (0.01
-    to 1) multiplies its alpha, a higher ``z_order`` (-1000 to 1000) lies over a lower one. None is unset; position and
-    anchor stay so only with ``is_automatic``, which leaves them, and a size that is unset, to the caller of the imaging.
+    65536). It is mirrored first, then turned counterclockwise about its anchor (degrees, -360 to 360). ``opacity``
+    (0.01 to 1) multiplies its alpha, a higher ``z_order`` (-1000 to 1000) lies over a lower one. None is unset;
+    position and anchor stay so only with ``is_automatic``, which leaves them, and a size that is unset, to the caller.
     """
 
     center_x_fraction: float | None = None
@@ -135,8 +135,8 @@ class MaskDilation:
 
     ``kernel_size_px`` is 1 to 1023, by the paper's rule odd; None scales it with the mask. ``kernel_shape`` and
     ``iteration_count`` (1 to 100, and with the kernel's size at most 4096 px in all) are the classic rule's,
-    ``omit_mask_union`` the paper's. ``fill_holes`` comes first, ``feather_px`` (0 to 1023) says how wide the soft border
-    of the feathered mask is.
+    ``omit_mask_union`` the paper's. ``fill_holes`` comes first, ``feather_px`` (0 to 1023) says how wide the soft
+    border of the feathered mask is.
     """
 
     kernel_size_px: int | None = None

@@ -205,9 +205,7 @@ def _overlap(boxes: _Candidates, one: int, other: int) -> float:
 
 def _suggestion(boxes: _Candidates, index: int, reading: Reading, painting_size: tuple[int, int]) -> Suggestion:
     rows, columns = painting_size
-    left, top, width, height = (
-        float(values[index]) for values in (boxes.left, boxes.top, boxes.width, boxes.height)
-    )
+    left, top, width, height = (float(values[index]) for values in (boxes.left, boxes.top, boxes.width, boxes.height))
     scores = Scores(**dict(zip(("free", "support", "scale", "balance"), map(float, boxes.scores[index]), strict=True)))
     placement = Placement(
         center_x_fraction=round(left + width / 2, 4),

@@ -295,7 +295,9 @@ def test_an_element_turns_about_its_anchor() -> None:
     np.testing.assert_array_equal(compose(element, painting, placement).pixels, expected)
 
 
-@pytest.mark.parametrize("size", [{"height_fraction": 4 / 12}, {"height_px": 4}, {"width_fraction": 0.3}, {"width_px": 6}])
+@pytest.mark.parametrize(
+    "size", [{"height_fraction": 4 / 12}, {"height_px": 4}, {"width_fraction": 0.3}, {"width_px": 6}]
+)
 def test_every_size_says_the_same(size: dict[str, float]) -> None:
     element, painting = opaque(4, 6), noise(12, 20, 3)
     expected = painting.copy()
@@ -314,15 +316,15 @@ def test_flipped_top_to_bottom_and_then_turned() -> None:
 
 def test_a_translucent_element_over_another_by_hand() -> None:
     painting = ground(8, 8)
-    below, above = flat(4, 4, (110, 120, 130, 255)), flat(2, 4, (200, 0, 50, 102))
+    below, above = flat(4, 4, (110, 120, 130, 255)), flat(2, 4, (200, 0, 50, 255))
     composite = compositing.compose(
         [
             PlacedElement(pixels=below, placement=at(2, 2, below, painting)),
-            PlacedElement(pixels=above, placement=at(2, 3, above, painting)),
+            PlacedElement(pixels=above, placement=at(2, 3, above, painting, opacity=0.4)),
         ],
         painting,
     )
-    # 102 / 255 is two fifths: 0.4 · 200 + 0.6 · 110 = 146, 0.6 · 120 = 72, 0.4 · 50 + 0.6 · 130 = 98.
+    # 0.4 · 200 + 0.6 · 110 = 146, 0.6 · 120 = 72, 0.4 · 50 + 0.6 · 130 = 98.
     np.testing.assert_array_equal(composite.pixels[3:5, 2:6], np.full((2, 4, 3), (146, 72, 98)))
     np.testing.assert_array_equal(composite.pixels[2, 2:6], np.full((4, 3), (110, 120, 130)))
     np.testing.assert_array_equal(composite.pixels[1], np.full((8, 3), GROUND))

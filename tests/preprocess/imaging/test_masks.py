@@ -91,9 +91,7 @@ def test_a_usable_mask_has_an_inside_and_an_outside() -> None:
 
 
 def classic(size: int, shape: KernelShape = KernelShape.RECTANGLE, count: int = 1) -> MaskDilation:
-    return MaskDilation(
-        kernel_size_px=size, rule=DilationRule.CLASSIC, kernel_shape=shape, iteration_count=count
-    )
+    return MaskDilation(kernel_size_px=size, rule=DilationRule.CLASSIC, kernel_shape=shape, iteration_count=count)
 
 
 def kernel_of(size: int, shape: KernelShape) -> NDArray[np.bool_]:
@@ -108,7 +106,7 @@ def kernel_of(size: int, shape: KernelShape) -> NDArray[np.bool_]:
         for row in range(size):
             dy = row - middle
             if abs(dy) <= middle:
-                dx = round(np.sqrt((middle**2 - dy**2)) ) if middle else 0
+                dx = round(np.sqrt(middle**2 - dy**2)) if middle else 0
                 kernel[row, max(0, middle - dx) : middle + dx + 1] = True
     return kernel
 

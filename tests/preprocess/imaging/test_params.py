@@ -68,9 +68,7 @@ def test_one_size_is_enough(first: str, second: str) -> None:
     assert {caught.value.field, caught.value.conflicts_with} == {first, second}
 
 
-@pytest.mark.parametrize(
-    "given", [{"center_x_fraction": 0.5}, {"center_y_fraction": 0.5}, {"anchor": Anchor.CENTER}]
-)
+@pytest.mark.parametrize("given", [{"center_x_fraction": 0.5}, {"center_y_fraction": 0.5}, {"anchor": Anchor.CENTER}])
 def test_a_position_that_is_to_be_found_is_not_given(given: dict[str, Any]) -> None:
     assert Placement(is_automatic=True, height_px=30).center_x_fraction is None
     with pytest.raises(ParameterConflict) as caught:

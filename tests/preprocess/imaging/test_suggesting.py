@@ -85,7 +85,7 @@ def test_suggestions_are_ranked_apart_inside_and_the_same_again() -> None:
     assert [each.score for each in found] == sorted((each.score for each in found), reverse=True)
     for index, each in enumerate(found):
         check_inside(each, painting)
-        assert 0.6 == pytest.approx((each.box.right - each.box.left) / (each.box.bottom - each.box.top), abs=0.03)
+        assert pytest.approx((each.box.right - each.box.left) / (each.box.bottom - each.box.top), abs=0.03) == 0.6
         for other in found[:index]:
             areas = [(box.right - box.left) * (box.bottom - box.top) for box in (each.box, other.box)]
             assert common(each.box, other.box) <= 0.27 * min(areas)
