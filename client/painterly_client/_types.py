@@ -96,8 +96,8 @@ class Placement:
     ``center_x_fraction`` and ``center_y_fraction`` are where the element's ``anchor``, by default its center, goes from
     the left and from the top (-1 to 2). One size before rotation: ``height_fraction`` or ``width_fraction`` (0.01 to
     4), ``height_px`` or ``width_px`` (1 to 65536). ``rotation_degrees`` is the turn counterclockwise (-360 to 360),
-    after mirroring. ``opacity`` is 0.01 to 1; a higher ``z_order`` (-1000 to 1000) lies over a lower one. ``is_automatic``
-    leaves the position, and the size unless one is set, to the server.
+    after mirroring. ``opacity`` is 0.01 to 1; a higher ``z_order`` (-1000 to 1000) lies over a lower one.
+    ``is_automatic`` leaves the position, and the size unless one is set, to the server.
     """
 
     center_x_fraction: float | None = None

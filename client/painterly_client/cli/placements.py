@@ -27,48 +27,40 @@ _POSITION = {"center_x_fraction": None, "center_y_fraction": None, "anchor": Non
 _NO_SIZE = {"height_fraction": None, "width_fraction": None, "height_px": None, "width_px": None}
 
 
-class _Point(click.ParamType):
-    """Two fractions, or ``auto``."""
-
-    name = "point"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[float, float] | Literal["auto"]:
-        """Read ``X,Y`` or ``auto``."""
-        if value == "auto":
-            return "auto"
-        try:
-            x, y = (float(part) for part in value.split(","))
-        except ValueError:
-            self.fail(f"{value!r} is neither two numbers such as 0.5,0.7 nor auto", param, ctx)
-        if not (-1 <= x <= 2 and -1 <= y <= 2):
-            self.fail(f"{value!r} must be fractions of the painting's width and height, from -1 to 2", param, ctx)
-        return x, y
+def _read_point(
+    _ctx: click.Context, _param: click.Parameter, value: str | None
+) -> tuple[float, float] | Literal["auto"] | None:
+    if value is None:
+        return None
+    if value == "auto":
+        return "auto"
+    try:
+        x, y = (float(part) for part in value.split(","))
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is neither two numbers such as 0.5,0.7 nor auto") from None
+    if not (-1 <= x <= 2 and -1 <= y <= 2):
+        raise click.BadParameter(f"{value!r} must be fractions of the painting's width and height, from -1 to 2")
+    return x, y
 
 
-class _Size(click.ParamType):
-    """A fraction of a side of the painting, or pixels such as ``300px``: the value and whether it is pixels."""
-
-    name = "size"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, float]:
-        """Read ``0.4`` or ``300px``."""
-        text = str(value)
-        unit, low, high = ("px", 1.0, 65_536.0) if text.endswith("px") else ("fraction", 0.01, 4.0)
-        try:
-            number = float(text.removesuffix("px"))
-        except ValueError:
-            self.fail(f"{text!r} is neither a fraction such as 0.4 nor pixels such as 300px", param, ctx)
-        if not low <= number <= high:
-            self.fail(f"{text!r} must be from {low:g} to {high:g}{'px' if unit == 'px' else ''}", param, ctx)
-        return unit, number
+def _read_size(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tuple[str, float] | None:
+    """The unit, ``fraction`` or ``px``, and the number."""
+    if value is None:
+        return None
+    unit, low, high = ("px", 1.0, 65_536.0) if value.endswith("px") else ("fraction", 0.01, 4.0)
+    try:
+        number = float(value.removesuffix("px"))
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is neither a fraction such as 0.4 nor pixels such as 300px") from None
+    if not low <= number <= high:
+        raise click.BadParameter(f"{value!r} must be from {low:g} to {high:g}{'px' if unit == 'px' else ''}")
+    return unit, number
 
 
 placement_options = opt.add(
     click.option(
         "--at",
-        type=_Point(),
+        callback=_read_point,
         metavar="X,Y|auto",
         help="Where its center goes, as fractions of the painting's sides; auto finds a place. [default: 0.5,0.5]",
     ),
@@ -79,11 +71,11 @@ placement_options = opt.add(
     ),
     click.option(
         "--height",
-        type=_Size(),
+        callback=_read_size,
         metavar="F|PXpx",
         help="Height, as a fraction of the painting's or as pixels such as 300px. [default: 0.5]",
     ),
-    click.option("--width", type=_Size(), metavar="F|PXpx", help="Width instead of height, in the same way."),
+    click.option("--width", callback=_read_size, metavar="F|PXpx", help="Width instead of height, in the same way."),
     click.option("--rotate", type=opt.Number(-360, 360), metavar="DEG", help="Turn counterclockwise. [default: 0]"),
     click.option("--flip", is_flag=True, default=None, help="Mirror left to right."),
     click.option("--flip-vertical", is_flag=True, default=None, help="Mirror top to bottom."),

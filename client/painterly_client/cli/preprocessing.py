@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
@@ -26,10 +27,12 @@ from painterly_client.cli.files import (
 from painterly_client.cli.parameters import to_json
 from painterly_client.cli.session import Session
 
+_F = TypeVar("_F", bound=Callable[..., Any])
+
 _ALPHA_SUFFIXES = (".png", ".tif", ".tiff", ".webp", ".avif")
 
 
-def _png_option(*names: str, required: bool = True, help_text: str = "The result, a PNG.") -> Any:
+def _png_option(*names: str, required: bool = True, help_text: str = "The result, a PNG.") -> Callable[[_F], _F]:
     return click.option(
         *names,
         required=required,

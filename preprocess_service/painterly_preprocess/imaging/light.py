@@ -22,4 +22,4 @@ def from_light(light: NDArray[np.float32]) -> NDArray[np.float32]:
     """sRGB values, 0 to 255 and not rounded, of amounts of light; what lies outside 0 to 255 is cut off."""
     share = np.clip(light / np.float32(255), 0, 1)
     encoded = np.where(share <= 0.0031308, share * 12.92, 1.055 * share ** (1 / 2.4) - 0.055)
-    return (255 * encoded).astype(np.float32)
+    return np.asarray(255 * encoded, dtype=np.float32)

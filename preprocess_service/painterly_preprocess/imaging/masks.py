@@ -78,8 +78,8 @@ def dilate(mask: NDArray[np.bool_], dilation: MaskDilation) -> NDArray[np.bool_]
 
     Paper's rule: keep what exceeds 0.1 after a zero-padded Gaussian, and the mask itself unless that is omitted. With
     the kernel of 35 px a straight edge grows by exactly 12 px. Classic rule: under the kernel's shape, several times;
-    an odd kernel grows the mask by half its size, an even one by half its size to the right and down and by one pixel less
-    to the left and up.
+    an odd kernel grows the mask by half its size, an even one by half its size to the right and down and by one pixel
+    less to the left and up.
     Source: docs/algorithm.md section 5 for the paper's rule.
     """
     size = resolve_dilation(dilation, mask).kernel_size_px
@@ -96,7 +96,7 @@ def dilate(mask: NDArray[np.bool_], dilation: MaskDilation) -> NDArray[np.bool_]
 
 
 def _dilate_classic(mask: NDArray[np.bool_], size: int, shape: KernelShape, iteration_count: int) -> NDArray[np.bool_]:
-    kernel = cv2.getStructuringElement(_KERNEL_SHAPES[shape], (size, size))
+    kernel = np.asarray(cv2.getStructuringElement(_KERNEL_SHAPES[shape], (size, size)), dtype=np.uint8)
     grown = mask.astype(np.uint8)
     if shape is KernelShape.RECTANGLE:
         # OpenCV makes one large rectangle of all iterations.
@@ -114,7 +114,7 @@ def _under_kernel(mask: NDArray[np.uint8], kernel: NDArray[np.uint8]) -> NDArray
         return np.asarray(cv2.dilate(mask, kernel), dtype=np.uint8)
     # As many pixels of the mask as lie under the kernel: a whole number, so one half is far from any rounding.
     count = cv2.filter2D(mask, cv2.CV_32F, kernel.astype(np.float32), borderType=cv2.BORDER_CONSTANT)
-    return (count > 0.5).astype(np.uint8)
+    return np.asarray(count > 0.5, dtype=np.uint8)
 
 
 def feather(mask: NDArray[np.bool_], width_px: float) -> NDArray[np.uint8]:
@@ -122,7 +122,8 @@ def feather(mask: NDArray[np.bool_], width_px: float) -> NDArray[np.uint8]:
     if not mask.any():
         return to_gray(mask)
     distance = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    return np.rint(255 * np.clip(1 - distance / np.float32(width_px + 1), 0, 1)).astype(np.uint8)
+    gray = np.rint(255 * np.clip(1 - distance / np.float32(width_px + 1), 0, 1))
+    return np.asarray(gray, dtype=np.uint8)
 
 
 def to_gray(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:

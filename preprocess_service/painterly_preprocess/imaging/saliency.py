@@ -13,8 +13,10 @@ _SPECTRAL_SIDE_PX = 64
 # Center-surround contrast at three sizes: standard deviations of center and surround as parts of the long side.
 _SCALES = ((0.01, 0.04), (0.02, 0.08), (0.04, 0.16))
 _FLOOD_TOLERANCE = 3
-_MIN_SKY_SHARE, _MAX_SKY_SHARE = 0.06, 0.75
-_MIN_TOP_SHARE = 0.35
+# Prints have frames, and dark bands along their upper border: the sky is entered below them.
+_ENTRY_HEIGHTS = (0.04, 0.09, 0.14)
+# A sky reaches this far down, and about equally far everywhere; otherwise it is a plain backdrop.
+_MIN_HORIZON, _MAX_HORIZON, _MAX_HORIZON_SPREAD = 0.16, 0.75, 0.25
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +38,8 @@ def read_painting(painting: NDArray[np.uint8]) -> Reading:
     scale = WORKING_LONG_SIDE_PX / max(height, width)
     size = max(8, round(width * scale)), max(8, round(height * scale))
     small = cv2.resize(painting, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-    lab = cv2.cvtColor(np.asarray(small, dtype=np.float32) / np.float32(255), cv2.COLOR_RGB2Lab)
+    scaled = np.asarray(small, dtype=np.float32) / np.float32(255)
+    lab = np.asarray(cv2.cvtColor(scaled, cv2.COLOR_RGB2Lab), dtype=np.float32)
     ground, horizon = _ground(np.asarray(small, dtype=np.uint8), lab)
     return Reading(attention=_attention(lab), ground=ground, horizon=horizon)
 
@@ -68,26 +71,27 @@ def _spectral_residual(lightness: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _ground(small: NDArray[np.uint8], lab: NDArray[np.float32]) -> tuple[NDArray[np.float32] | None, float | None]:
-    """The sky is what is reached from the upper border without crossing an edge: wide, and no darker than the rest."""
+    """The sky is what is reached from above without crossing an edge: about equally deep, and no darker than the rest."""
     height, width = small.shape[:2]
     smooth = cv2.medianBlur(cv2.cvtColor(small, cv2.COLOR_RGB2Lab), 7)
     marks = np.zeros((height + 2, width + 2), dtype=np.uint8)
     tolerance = (_FLOOD_TOLERANCE,) * 3
-    for column in range(0, width, 4):
-        if not marks[2, column + 1]:
-            cv2.floodFill(smooth, marks, (column, 1), 0, tolerance, tolerance, 4 | cv2.FLOODFILL_MASK_ONLY | (1 << 8))
+    flags = 4 | cv2.FLOODFILL_MASK_ONLY | (1 << 8)
+    for row in (int(entry * height) for entry in _ENTRY_HEIGHTS):
+        for column in range(width // 20, width - width // 20, 4):
+            if not marks[row + 1, column + 1]:
+                cv2.floodFill(smooth, marks, (column, row), 0, tolerance, tolerance, flags)
+    marks[: int(_ENTRY_HEIGHTS[-1] * height) + 1] = 1
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (9, 9))
     sky = cv2.morphologyEx(marks[1:-1, 1:-1], cv2.MORPH_CLOSE, kernel).astype(np.bool_)
     # Only what hangs together with the upper border from above: the sky has nothing of itself below the land.
     sky &= np.cumsum(~sky, axis=0) <= 0.05 * height
-    share, top_share = sky.mean(), sky[: max(1, height // 16)].mean()
-    if not _MIN_SKY_SHARE <= share <= _MAX_SKY_SHARE or top_share < _MIN_TOP_SHARE:
+    depths = sky.sum(axis=0) / height
+    horizon = float(np.median(depths))
+    spread = float(np.subtract(*np.quantile(depths, (0.75, 0.25))))
+    if not _MIN_HORIZON <= horizon <= _MAX_HORIZON or spread > _MAX_HORIZON_SPREAD:
         return None, None
     if np.median(lab[..., 0][sky]) < np.median(lab[..., 0][~sky]):
-        return None, None
-    depths = sky.sum(axis=0) / height
-    horizon = float(np.median(depths[depths > 0.02])) if (depths > 0.02).any() else None
-    if horizon is None:
         return None, None
     below = np.arange(height)[:, None] >= horizon * height
     return (below & ~sky).astype(np.float32), horizon

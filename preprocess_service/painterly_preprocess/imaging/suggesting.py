@@ -19,9 +19,9 @@ _SIZES = (0.16, 0.2, 0.25, 0.3, 0.36, 0.43)
 _MAX_SIDE = 0.8
 _STEPS = 48
 _MARGIN = 0.03
-_MAX_OVERLAP = 0.25
+_MAX_OVERLAP = 0.15
 _STRONG_ATTENTION = 0.8
-_WEIGHTS = (0.45, 0.25, 0.2, 0.1)
+_WEIGHTS = (0.4, 0.2, 0.2, 0.2)
 _SIZE_SPREAD = 0.4
 _TYPICAL_SIZE = 0.29
 
@@ -118,7 +118,9 @@ def resolve_automatic(
         center_x_fraction=best.placement.center_x_fraction,
         center_y_fraction=best.placement.center_y_fraction,
         anchor=Anchor.CENTER,
-        **({} if has_size else {"height_fraction": max(0.01, best.placement.height_fraction / box_height)}),
+        height_fraction=placement.height_fraction
+        if has_size
+        else max(0.01, best.placement.height_fraction / box_height),
     )
     return resolved, best.reason
 
@@ -164,8 +166,9 @@ def _score(boxes: _Candidates, attention: NDArray[np.float32], reading: Reading)
     scale = np.exp(-(np.log(size / expected) ** 2) / (2 * _SIZE_SPREAD**2))
     middle = boxes.left + boxes.width / 2
     from_third = np.minimum(np.abs(middle - 1 / 3), np.abs(middle - 2 / 3))
-    # A thing that stands rather high looks lost, whatever else the painting shows.
-    balance = (1 - np.minimum(1, 2 * from_third)) * np.clip(0.25 + bottom, 0, 1)
+    # A foot that is high up looks lost, whatever else the painting shows, and below the middle it has its ground.
+    low = np.clip((bottom - 0.35) / 0.4, 0.05, 1)
+    balance = (1 - np.minimum(1, 2 * from_third)) * low
     return replace(boxes, scores=np.stack([free, support, scale, balance], axis=1))
 
 

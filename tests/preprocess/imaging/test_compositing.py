@@ -470,7 +470,7 @@ def test_a_matched_element_has_the_mean_of_its_surroundings() -> None:
 
 
 def lab(rgb: Pixels) -> NDArray[np.float32]:
-    return cv2.cvtColor(rgb.astype(np.float32) / 255, cv2.COLOR_RGB2Lab)
+    return np.asarray(cv2.cvtColor(rgb.astype(np.float32) / 255, cv2.COLOR_RGB2Lab), dtype=np.float32)
 
 
 def test_holes_of_the_mask_are_filled_when_asked() -> None:

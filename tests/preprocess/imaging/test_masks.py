@@ -118,7 +118,7 @@ def brute_force_maximum(mask: NDArray[np.bool_], kernel: NDArray[np.bool_], coun
         before, after = size // 2, size - 1 - size // 2
         padded = np.pad(mask, ((before, after), (before, after)))
         windows = np.lib.stride_tricks.sliding_window_view(padded, (size, size))
-        mask = (windows & kernel).any(axis=(2, 3))
+        mask = np.asarray((windows & kernel).any(axis=(2, 3)), dtype=np.bool_)
     return mask
 
 
