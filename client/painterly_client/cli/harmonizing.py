@@ -181,7 +181,7 @@ def _prepare(
         "method_used": to_json(answer.method_used),
         "method_reason": answer.method_reason,
         "placement_used": to_json(answer.placement_used),
-        "placement_reason": answer.placement_reason,
+        **({"placement_reason": answer.placement_reason} if answer.placement_reason else {}),
         "dilation_used": to_json(answer.dilation_used),
     }
     return prepared, answer.element, extra

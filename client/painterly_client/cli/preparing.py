@@ -18,7 +18,7 @@ from rich.progress import Progress as Bars
 from painterly_client import Client, Prepared, ServerBusy, ServerUnavailable
 from painterly_client.cli import exits, placements
 from painterly_client.cli import options as opt
-from painterly_client.cli.files import check_outputs, make_folder, read_input, write_whole
+from painterly_client.cli.files import make_folder, read_input, write_whole
 from painterly_client.cli.parameters import to_json
 from painterly_client.cli.preprocessing import (
     dilation_from,
@@ -68,7 +68,14 @@ class _Outcome:
 @placements.placement_options
 @placements.compositing_options
 @dilation_options
-@click.option("--format", "suffix", type=click.Choice(list(_SUFFIXES)), default="png", show_default=True)
+@click.option(
+    "--format",
+    "suffix",
+    type=click.Choice(list(_SUFFIXES)),
+    default="png",
+    show_default=True,
+    help="Of composites and elements; jpeg and avif need --lossy.",
+)
 @encoding_options
 @opt.endpoint_option("preprocess")
 @opt.output_options
@@ -96,8 +103,11 @@ def prepare(ctx: click.Context, /, pictures: tuple[Path, ...], out: Path, **opti
         "output": output_from(_SUFFIXES[options["suffix"]], options["quality"], lossy=options["lossy"]),
     }
     jobs = _jobs(photos, out)
+    for job, path in ((job, path) for job in jobs for path in pictures):
+        if path.resolve().parent == job.folder.resolve():
+            raise click.UsageError(f"-o {out}: {path} lies where the files of {job.photo} go; choose another folder")
     ground = read_input("PAINTING", painting)
-    check_outputs({f"the file of {job.photo}": job.folder / _PLACEMENT_NAME for job in jobs}, {"PAINTING": painting})
+    make_folder("-o", out)
     with services_of(session, options["preprocess_endpoint"]) as services:
         client = services.client("preprocess")
 

@@ -12,6 +12,8 @@ WORKING_LONG_SIDE_PX = 256
 _SPECTRAL_SIDE_PX = 64
 # Center-surround contrast at three sizes: standard deviations of center and surround as parts of the long side.
 _SCALES = ((0.01, 0.04), (0.02, 0.08), (0.04, 0.16))
+_JOIN = 0.04
+_CENTRAL_SPREAD = 1.2
 _FLOOD_TOLERANCE = 3
 # Prints have frames, and dark bands along their upper border: the sky is entered below them.
 _ENTRY_HEIGHTS = (0.04, 0.09, 0.14)
@@ -54,9 +56,24 @@ def _attention(lab: NDArray[np.float32]) -> NDArray[np.float32]:
     detail = _blurred(_gradient(lab[..., 0]), 0.02 * long_side)
     parts = (contrast, rarity, detail, _spectral_residual(lab[..., 0]))
     whole = _blurred(sum(part / (part.mean() + np.float32(1e-6)) for part in parts), 0.015 * long_side)
-    ranks = np.empty(whole.size, dtype=np.float32)
-    ranks[np.argsort(whole, axis=None, kind="stable")] = np.linspace(0, 1, whole.size, dtype=np.float32)
-    return ranks.reshape(whole.shape)
+    ranks = _ranks(whole)
+    # A sail or a sleeve is calm itself and yet belongs to what its outline makes of it.
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * round(_JOIN * long_side) + 1,) * 2)
+    joined = cv2.morphologyEx(ranks, cv2.MORPH_CLOSE, kernel)
+    return _ranks((ranks + np.asarray(joined, dtype=np.float32)) * _central(ranks.shape))
+
+
+def _ranks(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    ranks = np.empty(values.size, dtype=np.float32)
+    ranks[np.argsort(values, axis=None, kind="stable")] = np.linspace(0, 1, values.size, dtype=np.float32)
+    return ranks.reshape(values.shape)
+
+
+def _central(shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Painters put what matters near the middle: 1 there, less towards the corners."""
+    down, across = (np.linspace(-1, 1, length, dtype=np.float32) for length in shape)
+    squares = down[:, None] ** 2 + across**2
+    return np.asarray(np.exp(-squares / np.float32(2 * _CENTRAL_SPREAD**2)), dtype=np.float32)
 
 
 def _spectral_residual(lightness: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -71,7 +88,7 @@ def _spectral_residual(lightness: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _ground(small: NDArray[np.uint8], lab: NDArray[np.float32]) -> tuple[NDArray[np.float32] | None, float | None]:
-    """The sky is what is reached from above without crossing an edge: about equally deep, and no darker than the rest."""
+    """The sky is reached from above without crossing an edge, about as deep everywhere and no darker than the rest."""
     height, width = small.shape[:2]
     smooth = cv2.medianBlur(cv2.cvtColor(small, cv2.COLOR_RGB2Lab), 7)
     marks = np.zeros((height + 2, width + 2), dtype=np.uint8)

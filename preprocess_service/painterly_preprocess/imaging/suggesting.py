@@ -20,7 +20,7 @@ _MAX_SIDE = 0.8
 _STEPS = 48
 _MARGIN = 0.03
 _MAX_OVERLAP = 0.15
-_STRONG_ATTENTION = 0.8
+_STRONG_ATTENTION = 0.75
 _WEIGHTS = (0.4, 0.2, 0.2, 0.2)
 _SIZE_SPREAD = 0.4
 _TYPICAL_SIZE = 0.29
@@ -112,15 +112,14 @@ def resolve_automatic(
     )
     best = suggest(painting, wish, occupied)[0]
     assert best.placement.height_fraction is not None
+    found_height = max(0.01, best.placement.height_fraction / box_height)
     resolved = replace(
         placement,
         is_automatic=False,
         center_x_fraction=best.placement.center_x_fraction,
         center_y_fraction=best.placement.center_y_fraction,
         anchor=Anchor.CENTER,
-        height_fraction=placement.height_fraction
-        if has_size
-        else max(0.01, best.placement.height_fraction / box_height),
+        height_fraction=placement.height_fraction if has_size else found_height,
     )
     return resolved, best.reason
 

@@ -295,7 +295,7 @@ def test_a_server_that_is_not_there(prepared: list[str]) -> None:
         ("photo.png painting.png -o photo.png/out.png", "cannot be made"),
         ("photo.png painting.png -o out.tif --report r.html", "Name out.png instead"),
         ("photo.png painting.png -o out.png --at 300,200", "must be fractions"),
-        ("photo.png painting.png -o out.png --at middle", "is not two numbers"),
+        ("photo.png painting.png -o out.png --at middle", "is neither two numbers"),
         ("photo.png painting.png -o out.png --level 11", "--level"),
         ("photo.png painting.png -o out.png --composite c.png", "--mask too"),
         ("photo.png painting.png -o out.png --composite c.png --mask m.png", "without PHOTO"),

@@ -103,6 +103,16 @@ def test_one_photo_alone_has_the_exit_code_of_its_failure(endpoint: str, preproc
     assert run("prepare", "bad.png", painting, "-o", "out").exit_code == 2
 
 
+def test_inputs_are_not_overwritten(endpoint: str, preprocess: Preprocess) -> None:
+    Path("out/boat").mkdir(parents=True)
+    (photo,) = write_pictures(Path(), "boat.png")
+    (painting,) = write_pictures(Path("out/boat"), "composite.png")
+    outcome = run("prepare", photo, painting, "-o", "out")
+    assert outcome.exit_code == 2
+    assert "lies where the files of boat.png go" in outcome.stderr
+    assert preprocess.requests == []
+
+
 def test_parallelism_is_bounded(endpoint: str, preprocess: Preprocess) -> None:
     running, most = 0, 0
 

@@ -172,7 +172,11 @@ def test_dilate(endpoint: str, preprocess: Preprocess) -> None:
     assert outcome.exit_code == 0, outcome.stderr
     assert Path("d.png").read_bytes() == DILATED
     assert preprocess.requests[0].dilation == used
-    assert one_json(outcome.stdout)["dilation_used"] == {"kernel_size_px": 7, "omit_mask_union": False}
+    assert one_json(outcome.stdout)["dilation_used"] == {
+        "kernel_size_px": 7,
+        "omit_mask_union": False,
+        "fill_holes": False,
+    }
 
 
 @pytest.mark.parametrize(
@@ -186,7 +190,7 @@ def test_dilate(endpoint: str, preprocess: Preprocess) -> None:
         ("remove-background a.png", "'-o'"),
         ("remove-background a.png -o b.jpg --lossy", "has no transparency"),
         ("remove-background a.png -o b.webp --quality 80", "add --lossy"),
-        ("compose a.png", "ELEMENT and PAINTING are needed"),
+        ("compose a.png -o c.png --mask-out m.png", "ELEMENT and PAINTING are needed"),
         ("compose a.png b.png -o c.jpg --mask-out m.png", "add --lossy"),
         ("compose a.png b.png -o c.png --mask-out m.png --height 2px --width 3px", "exclude each other"),
         ("compose a.png b.png -o c.png --mask-out m.png --height 0px", "must be from 1 to 65536px"),
