@@ -86,6 +86,23 @@ def dilate(mask: NDArray[np.bool_], dilation: MaskDilation) -> NDArray[np.bool_]
     assert size is not None
     if dilation.fill_holes:
         mask = fill_holes(mask)
+    grown = np.zeros_like(mask)
+    near = _neighborhood(mask, size * dilation.iteration_count)
+    grown[near] = _dilate_within(mask[near], size, dilation)
+    return grown
+
+
+def _neighborhood(mask: NDArray[np.bool_], reach_px: int) -> tuple[slice, slice]:
+    """The box of what is inside, grown by more than a dilation can reach: nothing changes beyond it."""
+    sides = []
+    for axis in (1, 0):
+        inside = np.flatnonzero(mask.any(axis=axis))
+        first, last = (int(inside[0]), int(inside[-1])) if len(inside) else (0, -1)
+        sides.append(slice(max(0, first - reach_px), last + 1 + reach_px))
+    return sides[0], sides[1]
+
+
+def _dilate_within(mask: NDArray[np.bool_], size: int, dilation: MaskDilation) -> NDArray[np.bool_]:
     if dilation.rule is DilationRule.CLASSIC:
         return _dilate_classic(mask, size, dilation.kernel_shape, dilation.iteration_count)
     blurred = cv2.GaussianBlur(

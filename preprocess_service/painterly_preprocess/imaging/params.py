@@ -10,7 +10,7 @@ from painterly_preprocess.imaging.errors import ParameterConflict, ParameterErro
 
 MAX_DILATION_KERNEL_PX = 1023
 # A classic dilation's kernel size times its iterations: it bounds the time that a request can take.
-MAX_DILATION_REACH_PX = 4096
+MAX_DILATION_REACH_PX = 1023
 
 
 class RemovalMethod(str, Enum):
@@ -134,7 +134,7 @@ class MaskDilation:
     """How a mask is grown. Raises ParameterError outside the ranges.
 
     ``kernel_size_px`` is 1 to 1023, by the paper's rule odd; None scales it with the mask. ``kernel_shape`` and
-    ``iteration_count`` (1 to 100, and with the kernel's size at most 4096 px in all) are the classic rule's,
+    ``iteration_count`` (1 to 100, and with the kernel's size at most 1023 px in all) are the classic rule's,
     ``omit_mask_union`` the paper's. ``fill_holes`` comes first, ``feather_px`` (0 to 1023) says how wide the soft
     border of the feathered mask is.
     """

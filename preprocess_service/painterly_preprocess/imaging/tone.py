@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from painterly_preprocess.imaging.placing import Box
 
 _MAX_GAIN = 2.0
-_SAMPLED_LONG_SIDE_PX = 512
+_SAMPLED_LONG_SIDE_PX = 1024
 
 
 def surroundings(painting: NDArray[np.uint8], box: Box) -> NDArray[np.uint8]:
@@ -29,15 +29,18 @@ def match_tone(element: NDArray[np.uint8], around: NDArray[np.uint8], strength: 
     Source: Reinhard et al., "Color Transfer between Images", 2001.
     """
     lab = _to_lab(element[..., :3])
-    weights = element[..., 3].astype(np.float64)
-    mean, deviation = _moments(lab, weights)
+    weights = element[..., 3]
+    step = max(1, max(element.shape[:2]) // _SAMPLED_LONG_SIDE_PX)
+    mean, deviation = _moments(lab[::step, ::step], weights[::step, ::step])
     wanted = _to_lab(around[None])
-    wanted_mean, wanted_deviation = _moments(wanted, np.ones(wanted.shape[:2]))
+    wanted_mean, wanted_deviation = _moments(wanted, np.ones(wanted.shape[:2], dtype=np.uint8))
     gain = np.where(deviation > 1e-6, wanted_deviation / np.maximum(deviation, 1e-6), 1)
     gain = 1 + strength * (np.clip(gain, 1 / _MAX_GAIN, _MAX_GAIN) - 1)
     moved_mean = mean + strength * (wanted_mean - mean)
-    moved = ((lab - mean) * gain + moved_mean).astype(np.float32)
-    rgb = np.rint(np.clip(cv2.cvtColor(moved, cv2.COLOR_Lab2RGB), 0, 1) * 255).astype(np.uint8)
+    lab -= mean.astype(np.float32)
+    lab *= gain.astype(np.float32)
+    lab += moved_mean.astype(np.float32)
+    rgb = np.rint(np.clip(cv2.cvtColor(lab, cv2.COLOR_Lab2RGB), 0, 1) * 255).astype(np.uint8)
     return np.dstack([rgb, element[..., 3]])
 
 
@@ -46,7 +49,7 @@ def _to_lab(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.asarray(cv2.cvtColor(scaled, cv2.COLOR_RGB2Lab), dtype=np.float32)
 
 
-def _moments(lab: NDArray[np.float32], weights: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _moments(lab: NDArray[np.float32], weights: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Weighted mean and standard deviation of each channel."""
     share = weights / weights.sum()
     mean = np.einsum("hw,hwc->c", share, lab)

@@ -178,10 +178,10 @@ def test_a_half_plane_grows_by_exactly_12_px_at_700_px() -> None:
 
 def test_iterations_bound_the_default_kernel() -> None:
     dilation = MaskDilation(rule=DilationRule.CLASSIC, iteration_count=100)
-    assert masks.resolve_dilation(dilation, np.ones((16, 16_384), dtype=np.bool_)).kernel_size_px == 39
-    with pytest.raises(ParameterError, match="must be at most 40 with a kernel of 101 px") as caught:
-        classic(101, count=41)
-    assert (caught.value.field, caught.value.value) == ("iteration_count", 41)
+    assert masks.resolve_dilation(dilation, np.ones((16, 16_384), dtype=np.bool_)).kernel_size_px == 9
+    with pytest.raises(ParameterError, match="must be at most 10 with a kernel of 101 px") as caught:
+        classic(101, count=11)
+    assert (caught.value.field, caught.value.value) == ("iteration_count", 11)
 
 
 def test_holes_are_what_no_way_leads_out_of() -> None:
@@ -236,3 +236,19 @@ def test_transparency_is_any_pixel_that_is_not_opaque() -> None:
     assert not masks.has_transparency(picture)
     picture[3, 3, 3] = 254
     assert masks.has_transparency(picture)
+
+
+@pytest.mark.parametrize("rule", DilationRule)
+def test_far_away_nothing_is_computed_and_nothing_differs(rule: DilationRule) -> None:
+    """A small mask in a large picture grows as it does in a small one."""
+    small, large = np.zeros((61, 71), dtype=np.bool_), np.zeros((400, 500), dtype=np.bool_)
+    small[30, 30:36] = small[31, 33] = True
+    large[200:261, 300:371] = small
+    dilation = MaskDilation(kernel_size_px=5, rule=rule, iteration_count=3)
+    expected = np.zeros_like(large)
+    expected[200:261, 300:371] = masks.dilate(small, dilation)
+    np.testing.assert_array_equal(masks.dilate(large, dilation), expected)
+
+
+def test_an_empty_mask_stays_empty() -> None:
+    assert not masks.dilate(np.zeros((20, 30), dtype=np.bool_), MaskDilation(kernel_size_px=5)).any()
