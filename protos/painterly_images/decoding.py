@@ -40,7 +40,6 @@ _READERS: Mapping[ImageFormat.ValueType, type[ImageFile]] = {
     image_pb2.IMAGE_FORMAT_BMP: BmpImageFile,
     image_pb2.IMAGE_FORMAT_AVIF: AvifImageFile,
 }
-_READABLE = "a PNG, JPEG, WebP, TIFF, BMP or AVIF file"
 _TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _TIFF_BITS_PER_SAMPLE_TAG = 258
 _AVIF_BRANDS = (b"avif", b"avis")
@@ -84,7 +83,7 @@ def _recognized_format(image: image_pb2.Image, field: str) -> ImageFormat.ValueT
     found = _format_of(image.data)
     if found is None:
         is_heif = any(brand in _HEIF_BRANDS for brand in _brands(image.data))
-        raise _undecodable(field, "HEIF files are not read here" if is_heif else f"its bytes are not {_READABLE}")
+        raise _undecodable(field, "HEIF files are not read here" if is_heif else "its bytes are of no known format")
     if image.format not in (image_pb2.IMAGE_FORMAT_UNSPECIFIED, found):
         named, actual = (ImageFormat.Name(value).removeprefix("IMAGE_FORMAT_") for value in (image.format, found))
         raise _undecodable(field, f"its format is given as {named} but its bytes are {actual}")
@@ -186,6 +185,6 @@ def _to_srgb(color: Image.Image, profile: bytes | None) -> Image.Image:
 def _undecodable(field: str, why: str) -> ServiceError:
     return ServiceError(
         error_reason_pb2.ERROR_REASON_IMAGE_UNDECODABLE,
-        f"{field} cannot be decoded: {why}; send {_READABLE}, complete",
+        f"{field} cannot be decoded: {why}; send a complete PNG, JPEG, WebP, TIFF, BMP or AVIF file",
         field=field,
     )

@@ -229,7 +229,7 @@ def test_avif_gives_nearly_its_pixels_and_alpha_back() -> None:
 def test_heif_is_named_for_what_it_is() -> None:
     error = refusal(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100))
     assert error.reason == error_reason_pb2.ERROR_REASON_IMAGE_UNDECODABLE
-    assert "HEIF files are not read here; send a PNG, JPEG, WebP, TIFF, BMP or AVIF file" in error.message
+    assert "HEIF files are not read here; send a complete PNG, JPEG, WebP, TIFF, BMP or AVIF file" in error.message
 
 
 def test_unusable_color_profiles_are_ignored() -> None:

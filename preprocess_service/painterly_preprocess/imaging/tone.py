@@ -31,6 +31,8 @@ def match_tone(element: NDArray[np.uint8], around: NDArray[np.uint8], strength: 
     lab = _to_lab(element[..., :3])
     weights = element[..., 3]
     step = max(1, max(element.shape[:2]) // _SAMPLED_LONG_SIDE_PX)
+    if not weights[::step, ::step].any():
+        step = 1
     mean, deviation = _moments(lab[::step, ::step], weights[::step, ::step])
     wanted = _to_lab(around[None])
     wanted_mean, wanted_deviation = _moments(wanted, np.ones(wanted.shape[:2], dtype=np.uint8))
