@@ -8,6 +8,8 @@ import click
 
 from painterly_client.cli import (
     benching,
+    composing,
+    dilating,
     exits,
     harmonizing,
     health,
@@ -55,9 +57,9 @@ def cli() -> None:
 for _command in (
     harmonizing.harmonize,
     preprocessing.remove_background,
-    preprocessing.compose,
-    preprocessing.dilate,
-    preprocessing.suggest,
+    composing.compose,
+    dilating.dilate,
+    composing.suggest,
     preparing.prepare,
     harmonizing.pass1,
     harmonizing.pass2,

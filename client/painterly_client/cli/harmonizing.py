@@ -14,7 +14,7 @@ from painterly_client import Frame, Stage
 from painterly_client.cli import options as opt
 from painterly_client.cli import placements
 from painterly_client.cli.connecting import Services
-from painterly_client.cli.files import read_input
+from painterly_client.cli.files import check_outputs, read_input
 from painterly_client.cli.following import destination_from, finish, follow, stream_options_from
 from painterly_client.cli.parameters import to_json
 from painterly_client.cli.recording import Keeper
@@ -93,6 +93,8 @@ def harmonize(ctx: click.Context, /, pictures: tuple[Path, ...], out: Path, **op
     else:
         inputs, kept_names = {"PHOTO": photo, "PAINTING": painting}, [*_PREPARED_NAMES, *_STAGE_NAMES]
         needed = ["preprocess", "harmonize"]
+        if options["save_placement"]:
+            check_outputs({"--save-placement": options["save_placement"]}, inputs)
     destination = destination_from(out, options, inputs, kept_names)
     parameters, stream = opt.parameters_from(options), stream_options_from(destination, options)
     keeper = Keeper(destination.keep, session)

@@ -18,15 +18,11 @@ from rich.progress import Progress as Bars
 from painterly_client import Client, Prepared, ServerBusy, ServerUnavailable
 from painterly_client.cli import exits, placements
 from painterly_client.cli import options as opt
+from painterly_client.cli.connecting import Services
+from painterly_client.cli.dilating import dilation_from, dilation_options
+from painterly_client.cli.encoding import encoding_options, output_from
 from painterly_client.cli.files import make_folder, read_input, write_whole
 from painterly_client.cli.parameters import to_json
-from painterly_client.cli.preprocessing import (
-    dilation_from,
-    dilation_options,
-    encoding_options,
-    output_from,
-    services_of,
-)
 from painterly_client.cli.session import Session
 
 _SUFFIXES = {"png": ".png", "tiff": ".tif", "webp": ".webp", "bmp": ".bmp", "jpeg": ".jpg", "avif": ".avif"}
@@ -108,7 +104,7 @@ def prepare(ctx: click.Context, /, pictures: tuple[Path, ...], out: Path, **opti
             raise click.UsageError(f"-o {out}: {path} lies where the files of {job.photo} go; choose another folder")
     ground = read_input("PAINTING", painting)
     make_folder("-o", out)
-    with services_of(session, options["preprocess_endpoint"]) as services:
+    with Services(("preprocess",), {"preprocess": options["preprocess_endpoint"]}, session) as services:
         client = services.client("preprocess")
 
         def work(job: _Job) -> _Outcome:

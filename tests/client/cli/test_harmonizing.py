@@ -115,6 +115,9 @@ def test_a_place_is_found_and_saved(endpoint: str, preprocess: Preprocess, photo
     assert request.placement == preprocess_service_pb2.Placement(is_automatic=True)
     assert request.compositing == preprocess_service_pb2.Compositing(linear_light=True)
     assert json.loads(Path("p.json").read_text())["placements"][0]["center_x_fraction"] == 0.25
+    refused = run("harmonize", *photo_and_painting, "-o", "out.png", "--save-placement", photo_and_painting[0])
+    assert refused.exit_code == 2
+    assert "would overwrite PHOTO" in refused.stderr
 
 
 def test_what_was_not_said_stays_unset(
