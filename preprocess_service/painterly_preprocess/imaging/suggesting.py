@@ -130,7 +130,7 @@ def _boxes(wish: SuggestionWish, painting_aspect: float) -> _Candidates:
     if wish.height_fraction is not None:
         heights = [wish.height_fraction]
     else:
-        fitting = [min(size / math.sqrt(aspect), _MAX_SIDE, _MAX_SIDE / aspect) for size in _SIZES]
+        fitting = [max(0.01, min(size / math.sqrt(aspect), _MAX_SIDE, _MAX_SIDE / aspect)) for size in _SIZES]
         heights = list(dict.fromkeys(fitting))
     parts = []
     for height in heights:
@@ -215,10 +215,10 @@ def _suggestion(boxes: _Candidates, index: int, reading: Reading, painting_size:
         height_fraction=min(max(round(height, 4), 0.01), 4),
     )
     box = Box(
-        left=max(0, round(left * columns)),
-        top=max(0, round(top * rows)),
-        right=min(columns, round((left + width) * columns)),
-        bottom=min(rows, round((top + height) * rows)),
+        left=max(0, math.floor(left * columns)),
+        top=max(0, math.floor(top * rows)),
+        right=min(columns, math.ceil((left + width) * columns)),
+        bottom=min(rows, math.ceil((top + height) * rows)),
     )
     return Suggestion(
         placement=placement,

@@ -154,3 +154,16 @@ def test_real_paintings_get_explained_suggestions(name: str) -> None:
     for each in found:
         check_inside(each, painting)
         assert f"free {each.scores.free:.2f}" in each.reason
+
+
+@pytest.mark.parametrize("shape", [(16, 16), (16, 4000), (4000, 16)])
+@pytest.mark.parametrize("plain", [False, True])
+def test_extreme_paintings_have_places(shape: tuple[int, int], plain: bool) -> None:
+    painting = np.full((*shape, 3), 128, dtype=np.uint8)
+    if not plain:
+        painting = np.random.default_rng(0).integers(0, 256, painting.shape, dtype=np.uint8)
+    for aspect in (0.05, 1.0, 20.0):
+        for each in suggest(painting, SuggestionWish(aspect_ratio=aspect)):
+            assert 0 <= each.box.left < each.box.right <= shape[1]
+            assert 0 <= each.box.top < each.box.bottom <= shape[0]
+            assert np.isfinite(each.score)
