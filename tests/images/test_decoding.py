@@ -312,6 +312,18 @@ def test_huge_header_is_refused_without_memory() -> None:
     assert grown_kib < 64 * 1024
 
 
+def test_huge_avif_header_is_refused_without_memory() -> None:
+    data = saved(Image.fromarray(noise(64, 64)), "AVIF")
+    place = data.index(b"ispe") + 8
+    huge = data[:place] + struct.pack(">II", 16_384, 16_000) + data[place + 8 :]
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    error = refusal(huge)
+    grown_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert error.reason == error_reason_pb2.ERROR_REASON_IMAGE_SIZE_OUT_OF_RANGE
+    assert error.metadata["value"] == "16384x16000"
+    assert grown_kib < 64 * 1024
+
+
 def test_too_many_bytes_are_refused() -> None:
     error = refusal(bytes(MAX_ENCODED_IMAGE_BYTES + 1))
     assert error.reason == error_reason_pb2.ERROR_REASON_IMAGE_SIZE_OUT_OF_RANGE
