@@ -26,6 +26,7 @@ from painterly_client._errors import (
     ServerUnavailable,
 )
 from painterly_client._events import Event, Frame, Progress, Queued, Result
+from painterly_client._quality import QualityMeasures, QualityReport, QualityWarning, StyleMeasures
 from painterly_client._sync import Client, EventStream
 from painterly_client._types import (
     BackgroundRemovalMethod,
@@ -57,6 +58,7 @@ from painterly_client._types import (
     Stage,
     StagePlan,
     StreamOptions,
+    StyleRegion,
 )
 
 __all__ = [
@@ -98,6 +100,9 @@ __all__ = [
     "Prepared",
     "Preset",
     "Progress",
+    "QualityMeasures",
+    "QualityReport",
+    "QualityWarning",
     "Queued",
     "RefinementGuide",
     "Result",
@@ -108,4 +113,6 @@ __all__ = [
     "Stage",
     "StagePlan",
     "StreamOptions",
+    "StyleMeasures",
+    "StyleRegion",
 ]

@@ -25,6 +25,7 @@ from painterly_client._base import (
 from painterly_client._conversion import EventResponse, plan_of
 from painterly_client._errors import InvalidRequest
 from painterly_client._events import Event
+from painterly_client._quality import QualityReport, quality_of
 from painterly_client._types import (
     BackgroundRemovalMethod,
     BackgroundRemoved,
@@ -220,16 +221,21 @@ class AsyncClient(BaseClient):
         mask: bytes,
         *,
         dilated_mask: bytes | None = None,
+        style_mask: bytes | None = None,
         parameters: HarmonizeParameters | None = None,
         stream: StreamOptions | None = None,
     ) -> AsyncEventStream:
-        """Run the coarse harmonization alone. Without a dilated mask the server derives it."""
+        """Run the coarse harmonization alone. Without a dilated mask the server derives it.
+
+        ``style_mask`` marks the part of the painting that lends its hand.
+        """
         request = _requests.harmonizing_request(
             harmonize_service_pb2.RunPass1Request,
             composite=composite,
             painting=painting,
             mask=mask,
             dilated_mask=dilated_mask,
+            style_mask=style_mask,
             parameters=parameters,
             stream=stream,
         )
@@ -243,6 +249,7 @@ class AsyncClient(BaseClient):
         pass1_result: bytes,
         *,
         dilated_mask: bytes | None = None,
+        style_mask: bytes | None = None,
         parameters: HarmonizeParameters | None = None,
         stream: StreamOptions | None = None,
     ) -> AsyncEventStream:
@@ -254,6 +261,7 @@ class AsyncClient(BaseClient):
             mask=mask,
             pass1_result=pass1_result,
             dilated_mask=dilated_mask,
+            style_mask=style_mask,
             parameters=parameters,
             stream=stream,
         )
@@ -266,16 +274,21 @@ class AsyncClient(BaseClient):
         mask: bytes,
         *,
         dilated_mask: bytes | None = None,
+        style_mask: bytes | None = None,
         parameters: HarmonizeParameters | None = None,
         stream: StreamOptions | None = None,
     ) -> AsyncEventStream:
-        """Run both passes and the post-processing. Without a dilated mask the server derives it."""
+        """Run both passes and the post-processing. Without a dilated mask the server derives it.
+
+        ``style_mask`` marks the part of the painting that lends its hand.
+        """
         request = _requests.harmonizing_request(
             harmonize_service_pb2.HarmonizeRequest,
             composite=composite,
             painting=painting,
             mask=mask,
             dilated_mask=dilated_mask,
+            style_mask=style_mask,
             parameters=parameters,
             stream=stream,
         )
@@ -294,6 +307,30 @@ class AsyncClient(BaseClient):
         stub = harmonize_service_pb2_grpc.HarmonizeServiceStub(self._channel(context))
         call = stub.Plan(request, timeout=context.timeout_s, metadata=context.metadata)
         return plan_of(await self._answer(call, context))
+
+    async def evaluate(
+        self,
+        result: bytes,
+        painting: bytes,
+        composite: bytes,
+        mask: bytes,
+        *,
+        dilated_mask: bytes | None = None,
+        style_mask: bytes | None = None,
+    ) -> QualityReport:
+        """Measure a finished picture beside the composite; ``style_mask`` is the part that lent its style."""
+        request = _requests.evaluate_request(
+            result=result,
+            painting=painting,
+            composite=composite,
+            mask=mask,
+            dilated_mask=dilated_mask,
+            style_mask=style_mask,
+        )
+        context = self._context("harmonize")
+        stub = harmonize_service_pb2_grpc.HarmonizeServiceStub(self._channel(context))
+        call = stub.Evaluate(request, timeout=context.timeout_s, metadata=context.metadata)
+        return quality_of((await self._answer(call, context)).report)
 
     async def check_health(self, service: Service) -> HealthStatus:
         """Ask the standard health service; SERVICE_UNKNOWN means that another service answers at the endpoint."""

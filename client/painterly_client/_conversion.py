@@ -24,6 +24,7 @@ from painterly.v1 import preprocess_service_pb2 as preprocess_pb
 from painterly_client import _types
 from painterly_client._errors import ServerError, invalid
 from painterly_client._events import Event, Frame, Progress, Queued, Result
+from painterly_client._quality import quality_of
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -60,6 +61,7 @@ _PARAMETERS: Mapping[str, type[DataclassInstance]] = {
     harmonize_pb.ParityParameters.DESCRIPTOR.full_name: _types.ParityParameters,
     harmonize_pb.HarmonizeParameters.DESCRIPTOR.full_name: _types.HarmonizeParameters,
     harmonize_pb.StreamOptions.DESCRIPTOR.full_name: _types.StreamOptions,
+    harmonize_pb.StyleRegion.DESCRIPTOR.full_name: _types.StyleRegion,
 }
 
 
@@ -196,6 +198,7 @@ def _result(message: harmonize_pb.ResultEvent) -> Result:
         device=message.device,
         weights_checksum=message.weights_checksum,
         stage_times_s={_stage(each.stage): _seconds(each.duration) for each in message.stage_times},
+        quality=quality_of(message.quality) if message.HasField("quality") else None,
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from painterly_client._quality import QualityReport
 from painterly_client._types import HarmonizeParameters, ImageFormat, Stage
 
 
@@ -51,7 +52,8 @@ class Result:
     stylization level and the painting's noise led to, under the names of the losses; empty where the second pass did
     not run. ``changed_pixel_count`` pixels differ from the painting, ``blend_pixel_count`` lie in the blend's support.
     The passes ran at ``working_width_px`` by ``working_height_px``. ``weights_checksum`` is ``sha256:`` and 64 hex
-    digits. ``stage_times_s`` is in the order of the stages.
+    digits. ``stage_times_s`` is in the order of the stages. ``quality`` is what the server measured of the picture
+    before it encoded it; None from a server that could not.
     """
 
     image: bytes = field(repr=False)
@@ -68,6 +70,7 @@ class Result:
     device: str
     weights_checksum: str
     stage_times_s: Mapping[Stage, float]
+    quality: QualityReport | None = None
 
 
 Event: TypeAlias = Queued | Progress | Frame | Result

@@ -245,6 +245,12 @@ def plan_request(
     return _sendable(request)
 
 
+def evaluate_request(**images: bytes | None) -> harmonize_pb.EvaluateRequest:
+    """Build the request of Evaluate; ``images`` are under their field names, None left unset."""
+    given = {name: image_message(data, name) for name, data in images.items() if data is not None}
+    return _sendable(harmonize_pb.EvaluateRequest(**given))
+
+
 def _sendable(request: _Request) -> _Request:
     """Refuse a request that the transport would refuse with less to say. Raises: InvalidRequest."""
     size = request.ByteSize()

@@ -23,6 +23,7 @@ from painterly_client._base import (
 from painterly_client._conversion import EventResponse, plan_of
 from painterly_client._errors import InvalidRequest
 from painterly_client._events import Event
+from painterly_client._quality import QualityReport, quality_of
 from painterly_client._types import (
     BackgroundRemovalMethod,
     BackgroundRemoved,
@@ -204,16 +205,21 @@ class Client(BaseClient):
         mask: bytes,
         *,
         dilated_mask: bytes | None = None,
+        style_mask: bytes | None = None,
         parameters: HarmonizeParameters | None = None,
         stream: StreamOptions | None = None,
     ) -> EventStream:
-        """Run the coarse harmonization alone. Without a dilated mask the server derives it."""
+        """Run the coarse harmonization alone. Without a dilated mask the server derives it.
+
+        ``style_mask`` marks the part of the painting that lends its hand.
+        """
         request = _requests.harmonizing_request(
             harmonize_service_pb2.RunPass1Request,
             composite=composite,
             painting=painting,
             mask=mask,
             dilated_mask=dilated_mask,
+            style_mask=style_mask,
             parameters=parameters,
             stream=stream,
         )
@@ -227,6 +233,7 @@ class Client(BaseClient):
         pass1_result: bytes,
         *,
         dilated_mask: bytes | None = None,
+        style_mask: bytes | None = None,
         parameters: HarmonizeParameters | None = None,
         stream: StreamOptions | None = None,
     ) -> EventStream:
@@ -238,6 +245,7 @@ class Client(BaseClient):
             mask=mask,
             pass1_result=pass1_result,
             dilated_mask=dilated_mask,
+            style_mask=style_mask,
             parameters=parameters,
             stream=stream,
         )
@@ -250,16 +258,21 @@ class Client(BaseClient):
         mask: bytes,
         *,
         dilated_mask: bytes | None = None,
+        style_mask: bytes | None = None,
         parameters: HarmonizeParameters | None = None,
         stream: StreamOptions | None = None,
     ) -> EventStream:
-        """Run both passes and the post-processing. Without a dilated mask the server derives it."""
+        """Run both passes and the post-processing. Without a dilated mask the server derives it.
+
+        ``style_mask`` marks the part of the painting that lends its hand.
+        """
         request = _requests.harmonizing_request(
             harmonize_service_pb2.HarmonizeRequest,
             composite=composite,
             painting=painting,
             mask=mask,
             dilated_mask=dilated_mask,
+            style_mask=style_mask,
             parameters=parameters,
             stream=stream,
         )
@@ -277,6 +290,29 @@ class Client(BaseClient):
         context = self._context("harmonize")
         stub = harmonize_service_pb2_grpc.HarmonizeServiceStub(self._channels["harmonize"])
         return plan_of(_answer(stub.Plan, request, context))
+
+    def evaluate(
+        self,
+        result: bytes,
+        painting: bytes,
+        composite: bytes,
+        mask: bytes,
+        *,
+        dilated_mask: bytes | None = None,
+        style_mask: bytes | None = None,
+    ) -> QualityReport:
+        """Measure a finished picture beside the composite; ``style_mask`` is the part that lent its style."""
+        request = _requests.evaluate_request(
+            result=result,
+            painting=painting,
+            composite=composite,
+            mask=mask,
+            dilated_mask=dilated_mask,
+            style_mask=style_mask,
+        )
+        context = self._context("harmonize")
+        stub = harmonize_service_pb2_grpc.HarmonizeServiceStub(self._channels["harmonize"])
+        return quality_of(_answer(stub.Evaluate, request, context).report)
 
     def check_health(self, service: Service) -> HealthStatus:
         """Ask the standard health service; SERVICE_UNKNOWN means that another service answers at the endpoint."""

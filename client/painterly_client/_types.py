@@ -180,7 +180,8 @@ class Pass1Parameters:
     """The coarse harmonization.
 
     1 to 10,000 iterations, weights 0 to 1e6, learning rate 1e-6 to 10, history 1 to 1000. A pixel moves by ``max_step``
-    8-bit steps at most in an iteration (0 to 255, 0 does not bound it).
+    8-bit steps at most in an iteration (0 to 255, 0 does not bound it). The pass ends early once its style loss falls
+    by less than the share ``min_improvement`` in 25 iterations (0 to 0.5, 0 never ends it).
     """
 
     iteration_count: int | None = None
@@ -190,6 +191,7 @@ class Pass1Parameters:
     learning_rate: float | None = None
     history_size: int | None = None
     max_step: float | None = None
+    min_improvement: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,7 +199,7 @@ class Pass2Parameters:
     """The refinement. The scales (0 to 1e3) multiply the weights that the stylization level leads to.
 
     1 to 10,000 iterations, content weight 0 to 1e6, learning rate 1e-6 to 10, history 1 to 1000, ring 0 to 8 cells,
-    ``max_step`` as in pass 1.
+    ``max_step`` and ``min_improvement`` as in pass 1.
     """
 
     iteration_count: int | None = None
@@ -210,6 +212,7 @@ class Pass2Parameters:
     refinement_guide: RefinementGuide | None = None
     ring_radius_cells: int | None = None
     max_step: float | None = None
+    min_improvement: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -236,6 +239,16 @@ class ParityParameters:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StyleRegion:
+    """The rectangle of the painting that lends its hand, as fractions (0 to 1) of the painting's sides."""
+
+    left_fraction: float
+    top_fraction: float
+    width_fraction: float
+    height_fraction: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class HarmonizeParameters:
     """The whole computation.
 
@@ -256,6 +269,7 @@ class HarmonizeParameters:
     postprocess: PostprocessParameters | None = None
     parity: ParityParameters | None = None
     memory_policy: MemoryPolicy | None = None
+    style_region: StyleRegion | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

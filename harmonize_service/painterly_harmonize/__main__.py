@@ -37,6 +37,7 @@ try:
         Settings,
         SettingsError,
         describe_device,
+        layer_dtype,
         read_settings,
         resolve_device,
         set_up_torch,
@@ -67,6 +68,10 @@ _FAREWELL_S = 1.0
     "--memory-limit-mib",
     help="Memory that a job may take, 0 for what is free.  [env PAINTERLY_HARMONIZE_MEMORY_LIMIT_MIB; default 0]",
 )
+@click.option(
+    "--precision",
+    help="Of convolutions: float32, tf32 or bfloat16.  [env PAINTERLY_HARMONIZE_PRECISION; default float32]",
+)
 @click.option("--log-level", help="DEBUG, INFO, WARNING or ERROR.  [env PAINTERLY_HARMONIZE_LOG_LEVEL; default INFO]")
 @click.option("--exit-with-stdin", is_flag=True, help="Stop when standard input ends.")
 def main(*, exit_with_stdin: bool, **flags: str | None) -> None:
@@ -83,14 +88,15 @@ def main(*, exit_with_stdin: bool, **flags: str | None) -> None:
         _fail(error.message)
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     torch.set_num_interop_threads(1)
-    set_up_torch(settings.threads)
+    set_up_torch(settings.threads, settings.precision)
     asyncio.run(serve(settings, device))
 
 
 async def serve(settings: Settings, device: torch.device) -> None:
     """Serve until a signal; then end waiting jobs, let the running one go on for the grace, and stop."""
     queue = JobQueue(device=device, size=settings.queue_size)
-    networks, styles = StoredNetworks(device, WeightStore()), StyleCache(settings.style_cache_mib << 20)
+    networks = StoredNetworks(device, WeightStore(), layer_dtype(settings.precision))
+    styles = StyleCache(settings.style_cache_mib << 20)
     planner = Planner(device, limit_bytes=settings.memory_limit_mib << 20 or None)
     servicer = HarmonizeServicer(device=device, queue=queue, networks=networks, styles=styles, planner=planner)
     listener = Listener(host=settings.host, port=settings.port, exit_with_stdin=settings.exit_with_stdin)
@@ -103,7 +109,7 @@ async def serve(settings: Settings, device: torch.device) -> None:
         server = Server(register, listener, on_drain=lambda: queue.drain(listener.grace_s - _FAREWELL_S))
     except RuntimeError as error:
         _fail(f"cannot listen on {settings.host}:{settings.port}: {error}; choose another --host or --port")
-    logger.info("computing on %s with %d CPU threads", describe_device(device), settings.threads)
+    logger.info("computing on %s in %s, %d CPU threads", describe_device(device), settings.precision, settings.threads)
     try:
         await serve_until_signal(server, listener, "harmonize")
     finally:

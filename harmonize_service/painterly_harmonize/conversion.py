@@ -28,6 +28,7 @@ from painterly_harmonize.algorithm.params import (
     PostprocessParams,
     Preset,
     RefinementGuide,
+    StyleRegion,
     require_range,
 )
 from painterly_harmonize.algorithm.stage import Stage
@@ -110,6 +111,8 @@ def params_from_proto(message: pb.HarmonizeParameters) -> HarmonizeParams:
     if not message.HasField("working_long_side_px"):
         whole["object_size_px"] = defaults.object_size_px
     whole.update(_given(message))
+    if message.HasField("style_region"):
+        whole["style_region"] = _build(StyleRegion, "parameters.style_region", **_given(message.style_region))
     return _build(
         HarmonizeParams,
         "parameters",
@@ -141,6 +144,7 @@ def params_to_proto(params: HarmonizeParams) -> pb.HarmonizeParameters:
         object_size_px=params.object_size_px,
         seed=params.seed,
         memory_policy=_number_of(params.memory_policy, _POLICIES),
+        style_region=None if params.style_region is None else pb.StyleRegion(**dataclasses.asdict(params.style_region)),
         pass1=pb.Pass1Parameters(**dataclasses.asdict(params.pass1)),
         pass2=pb.Pass2Parameters(
             **{

@@ -13,6 +13,7 @@ from painterly.errors import ServiceError
 from painterly.limits import MAX_MESSAGE_BYTES
 from painterly.v1 import error_reason_pb2, image_pb2
 from painterly.v1 import harmonize_service_pb2 as pb
+from painterly_harmonize.algorithm.errors import AlgorithmError
 from painterly_harmonize.algorithm.masks import area_resize, reduced_size, to_bytes
 from painterly_harmonize.algorithm.stage import MIN_LONG_SIDE_PX, Inputs
 from painterly_images import decode, encode, require_same_size
@@ -28,7 +29,7 @@ LOSSY_RESULT_FORMATS = frozenset({image_pb2.IMAGE_FORMAT_JPEG})
 
 
 # The painting first: the others must have its size.
-_NAMES = ("painting", "composite", "mask", "dilated_mask", "pass1_result")
+_NAMES = ("painting", "composite", "mask", "dilated_mask", "pass1_result", "style_mask")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +41,7 @@ class Pictures:
     mask: NDArray[np.bool_]
     dilated_mask: NDArray[np.bool_] | None = None
     pass1_result: NDArray[np.uint8] | None = None
+    style_mask: NDArray[np.bool_] | None = None
 
     def to_inputs(self, device: torch.device) -> Inputs:
         """Bring the pictures to the device. Raises what :class:`Inputs` raises."""
@@ -49,31 +51,55 @@ class Pictures:
             mask=mask_to_tensor(self.mask, device),
             dilated_mask=None if self.dilated_mask is None else mask_to_tensor(self.dilated_mask, device),
             pass1_result=None if self.pass1_result is None else to_tensor(self.pass1_result, device),
+            style_mask=None if self.style_mask is None else mask_to_tensor(self.style_mask, device),
         )
 
 
 def read_pictures(request: Request) -> Pictures:
-    """Decode a request's images and check all that can be checked without computing.
+    """Decode a request's images, and check all that can be checked without computing.
 
     Raises: ServiceError of decoding, IMAGE_SIZE_MISMATCH, IMAGE_SIZE_OUT_OF_RANGE; the algorithm's MaskEmpty,
-    MaskFull, MaskNotContained.
+    MaskFull, MaskNotContained, AlgorithmError for two sources of style.
     """
-    painting = decode(request.painting, "painting", "RGB")
     pictures = Pictures(
+        painting=decode(request.painting, "painting", "RGB"),
         composite=decode(request.composite, "composite", "RGB"),
-        painting=painting,
         mask=decode_mask(request.mask, "mask"),
         dilated_mask=decode_mask(request.dilated_mask, "dilated_mask") if request.HasField("dilated_mask") else None,
         pass1_result=(
             decode(request.pass1_result, "pass1_result", "RGB") if isinstance(request, pb.RunPass2Request) else None
         ),
+        style_mask=decode_mask(request.style_mask, "style_mask") if request.HasField("style_mask") else None,
     )
+    _check(pictures)
+    if pictures.style_mask is not None and request.parameters.HasField("style_region"):
+        raise AlgorithmError("style_mask", "is given beside parameters.style_region; leave one of them out")
+    return pictures
+
+
+def read_evaluation(request: pb.EvaluateRequest) -> tuple[NDArray[np.uint8], Pictures]:
+    """Decode a request's images and check them as :func:`read_pictures` does; raises the same.
+
+    First the finished picture, uint8 H×W×3, then what it was made from.
+    """
+    pictures = Pictures(
+        painting=decode(request.painting, "painting", "RGB"),
+        composite=decode(request.composite, "composite", "RGB"),
+        mask=decode_mask(request.mask, "mask"),
+        dilated_mask=decode_mask(request.dilated_mask, "dilated_mask") if request.HasField("dilated_mask") else None,
+        style_mask=decode_mask(request.style_mask, "style_mask") if request.HasField("style_mask") else None,
+    )
+    result = decode(request.result, "result", "RGB")
+    _check(pictures, result=result)
+    return result, pictures
+
+
+def _check(pictures: Pictures, **more: NDArray[np.generic] | None) -> None:
     given = {name: pixels for name in _NAMES if (pixels := getattr(pictures, name)) is not None}
-    require_same_size(given)
-    _require_long_side(painting, "painting")
+    require_same_size({**given, **{name: pixels for name, pixels in more.items() if pixels is not None}})
+    _require_long_side(pictures.painting, "painting")
     # The checks of Inputs look at sizes and zeros alone, so views of the bytes will do and nothing is copied.
     Inputs(**{name: _view(pixels) for name, pixels in given.items()})
-    return pictures
 
 
 def read_masks(request: pb.PlanRequest) -> tuple[Tensor, Tensor | None]:

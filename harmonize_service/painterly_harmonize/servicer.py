@@ -36,6 +36,7 @@ from painterly_harmonize.conversion import (
     stream_options_from_proto,
     to_service_error,
 )
+from painterly_harmonize.evaluation import answer_evaluate, report_of
 from painterly_harmonize.images import (
     Pictures,
     Request,
@@ -74,8 +75,8 @@ class Networks(Protocol):
 class StoredNetworks:
     """Networks from the weight store, loaded when first asked for and kept."""
 
-    def __init__(self, device: torch.device, store: WeightStore) -> None:
-        self._device = device
+    def __init__(self, device: torch.device, store: WeightStore, layer_dtype: torch.dtype = torch.float32) -> None:
+        self._device, self._layer_dtype = device, layer_dtype
         self._store = store
         self._loaded: dict[NetworkName, LoadedNetwork] = {}
 
@@ -92,7 +93,8 @@ class StoredNetworks:
             raise _weights_error(error_reason_pb2.ERROR_REASON_WEIGHTS_MISSING, error) from error
         except WeightsCorrupt as error:
             raise _weights_error(error_reason_pb2.ERROR_REASON_WEIGHTS_CORRUPT, error) from error
-        return LoadedNetwork(network=load_network(name, path, self._device), checksum=checksum)
+        network = load_network(name, path, self._device, self._layer_dtype)
+        return LoadedNetwork(network=network, checksum=checksum)
 
 
 def _weights_error(reason: error_reason_pb2.ErrorReason.ValueType, error: WeightsError) -> ServiceError:
@@ -109,7 +111,7 @@ class _Order:
 
 
 class HarmonizeServicer(pb_grpc.HarmonizeServiceServicer):
-    """RunPass1, RunPass2 and Harmonize over one device's queue."""
+    """RunPass1, RunPass2 and Harmonize over one device's queue; Plan and Evaluate beside it."""
 
     def __init__(
         self, *, device: torch.device, queue: JobQueue, networks: Networks, styles: StyleCache, planner: Planner
@@ -120,6 +122,8 @@ class HarmonizeServicer(pb_grpc.HarmonizeServiceServicer):
         self._queue = queue
         self._networks = networks
         self._styles = styles
+        # Pictures grow when they are read: one evaluation at a time bounds the memory.
+        self._evaluating = asyncio.Lock()
 
     async def RunPass1(
         self, request: pb.RunPass1Request, context: Context
@@ -148,6 +152,11 @@ class HarmonizeServicer(pb_grpc.HarmonizeServiceServicer):
     async def Plan(self, request: pb.PlanRequest, context: Context) -> pb.PlanResponse:
         """Say what a request would take. It waits for no job."""
         return await asyncio.to_thread(self._plan, request)
+
+    async def Evaluate(self, request: pb.EvaluateRequest, context: Context) -> pb.EvaluateResponse:
+        """Measure a finished picture. It waits for no job, only for other evaluations."""
+        async with self._evaluating:
+            return await asyncio.to_thread(answer_evaluate, request)
 
     def _plan(self, request: pb.PlanRequest) -> pb.PlanResponse:
         params = params_from_proto(request.parameters)
@@ -234,6 +243,7 @@ class HarmonizeServicer(pb_grpc.HarmonizeServiceServicer):
                 pb.StageTime(stage=STAGE_NUMBERS[stage], duration=duration(seconds))
                 for stage, seconds in item.stage_times_s.items()
             ],
+            quality=report_of(result.image, order.pictures, result.style_mask),
         )
 
 

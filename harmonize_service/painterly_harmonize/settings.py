@@ -13,6 +13,8 @@ from painterly.errors import ServiceError
 from painterly.v1 import error_reason_pb2
 
 ENVIRONMENT_PREFIX = "PAINTERLY_HARMONIZE_"
+# What convolutions compute in; all else is float32 always.
+PRECISIONS = ("float32", "tf32", "bfloat16")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 _INTEGER_RANGES = {
@@ -45,7 +47,8 @@ class Settings:
     ``cuda:N``. ``threads`` are torch's CPU threads, 1 to 1024, by default the cores. ``queue_size`` is how many jobs
     may wait beside the running one, 0 to 1000. ``style_cache_mib`` bounds the memory, MiB, for features of paintings
     that were used before, on the device and on the host each. ``memory_limit_mib`` bounds what one job may take of
-    the device's memory, MiB; 0 is all that is free.
+    the device's memory, MiB; 0 is all that is free. ``precision`` is what convolutions compute in: ``float32``, or less
+    of it where a device gains speed by that: ``tf32``, ``bfloat16``.
     """
 
     host: str = "127.0.0.1"
@@ -55,6 +58,7 @@ class Settings:
     queue_size: int = 32
     style_cache_mib: int = 1024
     memory_limit_mib: int = 0
+    precision: str = "float32"
     log_level: str = "INFO"
     exit_with_stdin: bool = False
 
@@ -68,6 +72,8 @@ class Settings:
             faults.append(_fault("host", self.host, "must be a host name or an address"))
         if not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", self.device):
             faults.append(_fault("device", self.device, "must be auto, cpu, cuda or cuda:N"))
+        if self.precision not in PRECISIONS:
+            faults.append(_fault("precision", self.precision, f"must be one of {', '.join(PRECISIONS)}"))
         if self.log_level not in LOG_LEVELS:
             faults.append(_fault("log_level", self.log_level, f"must be one of {', '.join(LOG_LEVELS)}"))
         if faults:
@@ -107,12 +113,16 @@ def _fault(name: str, value: object, rule: str) -> str:
     return f"{flag} (or {ENVIRONMENT_PREFIX}{name.upper()}) {rule}, got {value!r}"
 
 
-def set_up_torch(threads: int) -> None:
+def set_up_torch(threads: int, precision: str) -> None:
     """Compute with ``threads`` CPU threads, and so that the same request gives the same bytes on the same device."""
     torch.set_num_threads(threads)
     torch.backends.cudnn.deterministic = True
-    # Convolutions keep float32's precision.
-    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = precision == "tf32"
+
+
+def layer_dtype(precision: str) -> torch.dtype:
+    """What a network's layers are to be in for ``precision``; tf32 is float32 whose products are rounded."""
+    return torch.bfloat16 if precision == "bfloat16" else torch.float32
 
 
 def resolve_device(name: str) -> torch.device:

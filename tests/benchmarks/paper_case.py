@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from PIL import Image
 
+from painterly.v1 import harmonize_service_pb2 as pb
 from painterly_harmonize.algorithm.params import HarmonizeParams, Pass1Params, Pass2Params
 from painterly_harmonize.algorithm.pipeline import harmonize
 from painterly_harmonize.algorithm.stage import Inputs, Iterate, Result, Stage, StageResult
@@ -24,6 +25,7 @@ from painterly_harmonize.algorithm.vgg import FeatureNetwork, load_network
 from painterly_harmonize.benchmark.cases import case_of_folder, load_case
 from painterly_harmonize.benchmark.errors import BenchmarkError
 from painterly_harmonize.benchmark.measuring import weights_path
+from painterly_harmonize.conversion import params_from_proto
 from painterly_harmonize.settings import resolve_device
 
 PUBLISHED = ("published_pass1", "published_pass2", "published_post")
@@ -56,6 +58,11 @@ def changed(params: HarmonizeParams, settings: list[str]) -> HarmonizeParams:
         owner = dataclasses.replace(owner, **{name: value})
         params = dataclasses.replace(params, **{group: owner}) if group else owner
     return params
+
+
+def preset_params(name: str) -> HarmonizeParams:
+    """What the service makes of a request for a preset."""
+    return params_from_proto(pb.HarmonizeParameters(preset=pb.Preset.Value(f"PRESET_{name.upper()}")))
 
 
 def run(folder: Path, limit_px: int | None, params: HarmonizeParams, network: FeatureNetwork, output: Path) -> None:

@@ -58,7 +58,7 @@ def main() -> None:
     parser.add_argument("cases", nargs="+", type=Path)
     parser.add_argument("--size", type=int, default=512)
     arguments = parser.parse_args()
-    set_up_torch(available_cores())
+    set_up_torch(available_cores(), "float32")
     network = load_network(NetworkName.VGG16, weights_path(NetworkName.VGG16), torch.device("cpu"))
     print("case  without  with the cache  saved  taps taken from the cache")
     for folder in arguments.cases:

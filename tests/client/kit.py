@@ -85,6 +85,10 @@ class Harmonize(harmonize_service_pb2_grpc.HarmonizeServiceServicer):
         async for response in self._stream(request, context):
             return response
 
+    async def Evaluate(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """The first thing that the handler yields."""
+        return await self.Plan(request, context)
+
     async def RunPass1(self, request: Any, context: Any) -> AsyncGenerator[Any, None]:  # noqa: N802
         async with contextlib.aclosing(self._stream(request, context)) as responses:
             async for response in responses:

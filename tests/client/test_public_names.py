@@ -48,6 +48,9 @@ NAMES = [
     "Prepared",
     "Preset",
     "Progress",
+    "QualityMeasures",
+    "QualityReport",
+    "QualityWarning",
     "Queued",
     "RefinementGuide",
     "Result",
@@ -58,6 +61,8 @@ NAMES = [
     "Stage",
     "StagePlan",
     "StreamOptions",
+    "StyleMeasures",
+    "StyleRegion",
 ]
 HEAVY = {"torch", "numpy", "PIL", "cv2", "requests", "click", "rich"}
 

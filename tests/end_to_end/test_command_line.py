@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.end_to_end.kit import (
     missing_weights,
@@ -111,6 +112,22 @@ def test_a_job_that_does_not_fit_is_told_by_its_plan_and_refused(preprocess_endp
     assert refused.returncode not in (0, 2)
     assert f"would take {plan['predicted_peak_memory_bytes'] >> 20} MiB of cpu, which has 10 MiB" in refused.stderr
     assert not Path("out.png").exists()
+
+
+def test_a_picture_of_any_origin_is_evaluated_without_weights(folder: Path) -> None:
+    painting = read_pixels(Path("painting.png"))
+    composite, mask = painting.copy(), np.zeros(painting.shape[:2], dtype=np.uint8)
+    composite[30:60, 30:60], mask[30:60, 30:60] = (250, 20, 20), 255
+    Image.fromarray(composite).save("composite.png")
+    Image.fromarray(mask).save("mask.png")
+    files = ("painting.png", "painting.png", "--composite", "composite.png", "--mask", "mask.png")
+    outcome = painterly("evaluate", *files, "--json", PAINTERLY_WEIGHTS_DIR=str(folder / "no weights"))
+    assert outcome.returncode == 0, outcome.stderr
+    told = json.loads(outcome.stdout)
+    assert (told["after"]["background_changed_pixel_count"], told["after"]["seam_ratio"]) == (0, 1.0)
+    assert told["before"]["painting"]["lab_mean_distance"] > 3 * told["after"]["painting"]["lab_mean_distance"]
+    assert told["object_area"] == pytest.approx(900 / mask.size)
+    assert "1 or less is best" in outcome.stderr
 
 
 def test_a_bad_photo_is_bad_input(preprocess_endpoint: str) -> None:

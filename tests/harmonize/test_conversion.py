@@ -24,6 +24,7 @@ from painterly_harmonize.algorithm.params import (
     PostprocessParams,
     Preset,
     RefinementGuide,
+    StyleRegion,
 )
 from painterly_harmonize.algorithm.stage import Stage
 from painterly_harmonize.conversion import (
@@ -105,6 +106,7 @@ OWN = HarmonizeParams(
         learning_rate=0.5,
         history_size=9,
         max_step=2.5,
+        min_improvement=0.25,
     ),
     pass2=Pass2Params(
         iteration_count=12,
@@ -115,12 +117,14 @@ OWN = HarmonizeParams(
         learning_rate=0.25,
         history_size=8,
         max_step=3.5,
+        min_improvement=0.125,
         refinement_guide=RefinementGuide.FEATURES,
         ring_radius_cells=3,
     ),
     postprocess=PostprocessParams(skip_chrominance_denoising=True, skip_patch_synthesis=True),
     parity=ParityParams(**{field.name: True for field in dataclasses.fields(ParityParams)}),
     memory_policy=MemoryPolicy.REFUSE,
+    style_region=StyleRegion(left_fraction=0.0, top_fraction=0.25, width_fraction=0.5, height_fraction=0.75),
 )
 
 
@@ -157,7 +161,7 @@ def unset_fields(message: Message) -> list[str]:
 
 def test_parameters_used_have_every_field_set() -> None:
     message = params_to_proto(HarmonizeParams())
-    assert unset_fields(message) == []
+    assert [name for name in unset_fields(message) if not name.startswith("style_region")] == []
     assert message.preset == pb.PRESET_STANDARD
     assert message.pass1.iteration_count == 200
     assert message.pass2.refinement_guide == pb.REFINEMENT_GUIDE_RGB
@@ -171,6 +175,7 @@ def test_parameters_used_have_every_field_set() -> None:
         (Pass2Params, pb.Pass2Parameters),
         (PostprocessParams, pb.PostprocessParameters),
         (ParityParams, pb.ParityParameters),
+        (StyleRegion, pb.StyleRegion),
     ],
 )
 def test_the_contract_and_the_algorithm_have_the_same_parameters(params: Any, message: Any) -> None:
@@ -183,6 +188,16 @@ PARAMETER_FAULTS = [
     (pb.HarmonizeParameters(working_long_side_px=63), "parameters.working_long_side_px", "63"),
     (pb.HarmonizeParameters(object_size_px=15), "parameters.object_size_px", "15"),
     (pb.HarmonizeParameters(seed=-1), "parameters.seed", "-1"),
+    (
+        pb.HarmonizeParameters(style_region=pb.StyleRegion(left_fraction=0.5, width_fraction=0.6, height_fraction=1)),
+        "parameters.style_region.width_fraction",
+        "0.6",
+    ),
+    (
+        pb.HarmonizeParameters(style_region=pb.StyleRegion(width_fraction=1)),
+        "parameters.style_region.height_fraction",
+        "0.0",
+    ),
     (pb.HarmonizeParameters(pass1=pb.Pass1Parameters(iteration_count=0)), "parameters.pass1.iteration_count", "0"),
     (pb.HarmonizeParameters(pass1=pb.Pass1Parameters(style_weight=math.inf)), "parameters.pass1.style_weight", "inf"),
     (pb.HarmonizeParameters(pass2=pb.Pass2Parameters(history_size=1001)), "parameters.pass2.history_size", "1001"),

@@ -11,7 +11,7 @@ from painterly.limits import MAX_MESSAGE_BYTES
 from painterly.v1 import harmonize_service_pb2 as pb
 from painterly.v1 import image_pb2
 from painterly_harmonize import images
-from painterly_harmonize.algorithm.errors import MaskEmpty, MaskFull, MaskNotContained
+from painterly_harmonize.algorithm.errors import AlgorithmError, MaskEmpty, MaskFull, MaskNotContained
 from painterly_harmonize.images import (
     decode_mask,
     encode_frame,
@@ -161,3 +161,22 @@ def test_a_picture_wider_than_webp_allows_is_refused_before_the_work() -> None:
     require_sendable(wide, image_pb2.IMAGE_FORMAT_PNG)
     with pytest.raises(ServiceError, match="WebP"):
         require_sendable(wide, image_pb2.IMAGE_FORMAT_WEBP)
+
+
+def test_a_style_mask_is_read_and_checked() -> None:
+    message = request(pb.HarmonizeRequest)
+    style = np.zeros(scene().mask.shape, dtype=np.uint8)
+    message.style_mask.CopyFrom(png(style))
+    with pytest.raises(MaskEmpty, match="style_mask"):
+        read_pictures(message)
+    style[:, :20] = 255
+    message.style_mask.CopyFrom(png(style))
+    found = read_pictures(message).to_inputs(CPU).style_mask
+    assert found is not None
+    assert torch.equal(found[0, 0] > 0, torch.from_numpy(style > 0))
+    message.parameters.style_region.width_fraction = 0.5
+    with pytest.raises(AlgorithmError, match=r"parameters\.style_region"):
+        read_pictures(message)
+    message.style_mask.CopyFrom(png(style[:-1]))
+    with pytest.raises(ServiceError, match="style_mask"):
+        read_pictures(message)

@@ -35,6 +35,7 @@ RESULT = Result(
     changed_pixel_count=1,
     blend_pixel_count=2,
     working_size=(20, 30),
+    style_mask=None,
     params=HarmonizeParams(),
 )
 

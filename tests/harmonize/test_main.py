@@ -62,7 +62,7 @@ def test_it_serves_answers_with_typed_errors_and_stops_on_sigterm(process: subpr
     process.send_signal(signal.SIGTERM)
     _, log = process.communicate(timeout=20)
     assert process.returncode == 0
-    assert b"computing on cpu with 1 CPU threads" in log
+    assert b"computing on cpu in float32, 1 CPU threads" in log
     assert b"Traceback" not in log
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-import threading
 import time
 import zlib
 from pathlib import Path
@@ -31,8 +30,12 @@ from tests.harmonize.toy import (
     CHECKSUM,
     HEIGHT_PX,
     WIDTH_PX,
+    Gate,
     failure,
+    last_of,
     networks_of,
+    next_of,
+    pixels_of,
     png,
     request,
     running,
@@ -43,12 +46,6 @@ from tests.harmonize.toy import (
 
 CPU = torch.device("cpu")
 LONG = 10_000
-
-
-def pixels_of(image: image_pb2.Image) -> NDArray[np.uint8]:
-    """Decode with nothing of ours."""
-    with Image.open(io.BytesIO(image.data)) as opened:
-        return np.array(opened.convert("RGB"))
 
 
 def encoded(image: Image.Image, name: str, **options: Any) -> image_pb2.Image:
@@ -64,27 +61,6 @@ def summary(event: Any) -> tuple[Any, ...]:
     if kind == "frame" and event.frame.is_stage_result:
         return ("stage result", pb.Stage.Name(event.frame.stage), event.frame.iteration)
     return (kind,)
-
-
-async def next_of(call: Any) -> Any:
-    return await anext(aiter(call))
-
-
-async def last_of(call: Any) -> Any:
-    *_, event = [event async for event in call]
-    return event
-
-
-class Gate:
-    """Holds a network's calls until it is opened."""
-
-    def __init__(self) -> None:
-        self.entered, self.opened = threading.Event(), threading.Event()
-
-    def __call__(self, taps: frozenset[str], pixels: Tensor) -> Tensor:
-        self.entered.set()
-        assert self.opened.wait(20)
-        return pixels
 
 
 def blend_support(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -33,6 +33,7 @@ def test_defaults() -> None:
         "queue_size": 32,
         "style_cache_mib": 1024,
         "memory_limit_mib": 0,
+        "precision": "float32",
         "log_level": "INFO",
         "exit_with_stdin": False,
     }

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
+import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -12,6 +14,7 @@ import grpc
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
 from painterly.errors import ErrorDetails, read_details
@@ -156,6 +159,33 @@ async def running(
     finally:
         await server.stop()
         await queue.close()
+
+
+class Gate:
+    """Holds a network's calls until it is opened."""
+
+    def __init__(self) -> None:
+        self.entered, self.opened = threading.Event(), threading.Event()
+
+    def __call__(self, taps: frozenset[str], pixels: Tensor) -> Tensor:
+        self.entered.set()
+        assert self.opened.wait(20)
+        return pixels
+
+
+def pixels_of(image: image_pb2.Image) -> NDArray[np.uint8]:
+    """Decode with nothing of ours."""
+    with Image.open(io.BytesIO(image.data)) as opened:
+        return np.array(opened.convert("RGB"))
+
+
+async def next_of(call: Any) -> Any:
+    return await anext(aiter(call))
+
+
+async def last_of(call: Any) -> Any:
+    *_, event = [event async for event in call]
+    return event
 
 
 async def failure(call: Any) -> ErrorDetails:

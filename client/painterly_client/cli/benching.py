@@ -29,13 +29,14 @@ MODULE = "painterly_harmonize.benchmark"
 @click.option("--device", metavar="NAME[,NAME...]", help="cpu, cuda, cuda:N. [default: cpu, and cuda where it is]")
 @click.option("--threads", metavar="N", help="CPU threads. [default: the cores]")
 @click.option("--network", metavar="NAME", help="vgg16 or vgg19. [default: vgg16]")
+@click.option("--precision", metavar="NAME", help="Of convolutions: float32, tf32, bfloat16. [default: float32]")
 @click.option("--iterations", metavar="N", help="How many iterations of each pass are timed. [default: 8]")
 @click.option(
     "--baseline",
     is_flag=True,
     help="Beside it a plain twin: whole pictures, unfolded patches, torch.optim.LBFGS over all pixels.",
 )
-@click.option("--grid", is_flag=True, help="Also elements of 5 to 40 % in paintings of 512 to 4096 px. Takes long.")
+@click.option("--grid", is_flag=True, help="Also elements of 5 to 40 %: passes at --size, drafts at 512 to 4096 px.")
 @click.option("--json", "json_file", type=OUTPUT_FILE, metavar="FILE", help="Write all figures there.")
 @click.pass_context
 def bench(ctx: click.Context, /, folders: tuple[Path, ...], **_options: object) -> None:

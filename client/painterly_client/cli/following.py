@@ -156,6 +156,8 @@ def _say_where(finished: Finished, destination: Destination, session: Session) -
         session.say(f"kept: {', '.join(kept)}")
     if destination.report:
         session.say(f"report: {destination.report}")
+    for warning in result.quality.warnings if result.quality else ():
+        session.say(f"look: {warning.message}; {warning.advice}")
 
 
 def _result_json(finished: Finished, destination: Destination) -> dict[str, Any]:
@@ -174,6 +176,7 @@ def _result_json(finished: Finished, destination: Destination) -> dict[str, Any]
         "device": result.device,
         "weights_checksum": result.weights_checksum,
         "stage_times_s": {stage.value: seconds for stage, seconds in result.stage_times_s.items()},
+        "quality": to_json(result.quality),
         "frames": destination.frames,
         "frame_count": finished.frame_count,
         "report": destination.report,

@@ -26,28 +26,35 @@ _STAGE_NAMES = ("pass1.png", "pass2.png")
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """The files that the harmonize service works from. ``dilated_mask`` None: the server derives it."""
+    """The files that the harmonize service works from.
+
+    ``dilated_mask`` None: the server derives it. ``style_mask`` None: the whole painting lends its hand.
+    """
 
     painting: Path
     composite: Path
     mask: Path
     dilated_mask: Path | None
+    style_mask: Path | None
+
+    @property
+    def _more(self) -> dict[str, Path]:
+        given = {"dilated_mask": self.dilated_mask, "style_mask": self.style_mask}
+        return {name: path for name, path in given.items() if path}
 
     def arguments(self) -> list[str]:
         """These files as arguments of a command."""
-        dilated = ["--dilated-mask", str(self.dilated_mask)] if self.dilated_mask else []
-        return ["--composite", str(self.composite), "--mask", str(self.mask), *dilated, str(self.painting)]
+        more = [word for name, path in self._more.items() for word in (opt.flag_of(name), str(path))]
+        return ["--composite", str(self.composite), "--mask", str(self.mask), *more, str(self.painting)]
 
     def inputs(self) -> dict[str, Path]:
         """These files by the name of the option."""
-        dilated = {"--dilated-mask": self.dilated_mask} if self.dilated_mask else {}
-        return {"PAINTING": self.painting, "--composite": self.composite, "--mask": self.mask, **dilated}
+        more = {opt.flag_of(name): path for name, path in self._more.items()}
+        return {"PAINTING": self.painting, "--composite": self.composite, "--mask": self.mask, **more}
 
     def read(self) -> dict[str, bytes]:
         """The files' bytes, as keyword arguments of the client's calls."""
-        files = {"painting": self.painting, "composite": self.composite, "mask": self.mask}
-        if self.dilated_mask:
-            files["dilated_mask"] = self.dilated_mask
+        files = {"painting": self.painting, "composite": self.composite, "mask": self.mask, **self._more}
         return {name: read_input(name, path) for name, path in files.items()}
 
 
@@ -56,6 +63,11 @@ def _prepared_options(*, required: bool) -> Callable[[Any], Any]:
         click.option("--composite", type=opt.INPUT_FILE, required=required, help="The thing pasted over the painting."),
         click.option("--mask", type=opt.INPUT_FILE, required=required, help="White where the thing is."),
         click.option("--dilated-mask", type=opt.INPUT_FILE, help="The mask, grown. [default: derived from the mask]"),
+        click.option(
+            "--style-mask",
+            type=opt.INPUT_FILE,
+            help="White where the painting is to lend its hand. [default: all of it]",
+        ),
     )
 
 
@@ -92,6 +104,8 @@ def harmonize(ctx: click.Context, /, pictures: tuple[Path, ...], out: Path, **op
         inputs, kept_names, needed = prepared.inputs(), [*_STAGE_NAMES], ["harmonize"]
     else:
         inputs, kept_names = {"PHOTO": photo, "PAINTING": painting}, [*_PREPARED_NAMES, *_STAGE_NAMES]
+        if options["style_mask"]:
+            inputs["--style-mask"] = options["style_mask"]
         needed = ["preprocess", "harmonize"]
         if options["save_placement"]:
             check_outputs({"--save-placement": options["save_placement"]}, inputs)
@@ -118,7 +132,11 @@ def harmonize(ctx: click.Context, /, pictures: tuple[Path, ...], out: Path, **op
 
 def _given(painting: Path, options: dict[str, Any]) -> Prepared:
     return Prepared(
-        painting=painting, composite=options["composite"], mask=options["mask"], dilated_mask=options["dilated_mask"]
+        painting=painting,
+        composite=options["composite"],
+        mask=options["mask"],
+        dilated_mask=options["dilated_mask"],
+        style_mask=options["style_mask"],
     )
 
 
@@ -177,6 +195,7 @@ def _prepare(
         composite=keeper.keep("composite.png", answer.composite),
         mask=keeper.keep("mask.png", answer.mask),
         dilated_mask=keeper.keep("dilated_mask.png", answer.dilated_mask),
+        style_mask=options["style_mask"],
     )
     keeper.keep("element.png", answer.element)
     extra = {
@@ -189,7 +208,10 @@ def _prepare(
     return prepared, answer.element, extra
 
 
-_REPLACED = ("out", "composite", "mask", "dilated_mask", "method", "pass1", *placements.PLACEMENT_NAMES)
+_REPLACED = (
+    *("out", "composite", "mask", "dilated_mask", "style_mask", "method", "pass1"),
+    *placements.PLACEMENT_NAMES,
+)
 
 
 def _command(ctx: click.Context, command: click.Command, prepared: Prepared, out: Path, *more: str) -> str:

@@ -9,7 +9,14 @@ from typing import Any, TypeVar
 
 import click
 
-from painterly_client import BackgroundRemovalMethod, HarmonizeParameters, MemoryPolicy, Network, Preset
+from painterly_client import (
+    BackgroundRemovalMethod,
+    HarmonizeParameters,
+    MemoryPolicy,
+    Network,
+    Preset,
+    StyleRegion,
+)
 from painterly_client.cli.files import check_result_name
 from painterly_client.cli.parameters import read_parameters, with_flags
 from painterly_client.cli.session import Session
@@ -31,6 +38,19 @@ class Number(click.FloatRange):
         if math.isnan(number):
             self.fail(f"{value!r} is not a number.", param, ctx)
         return number
+
+
+def _read_region(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tuple[float, ...] | None:
+    if value is None:
+        return None
+    try:
+        left, top, width, height = (float(part) for part in value.split(","))
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is not four numbers such as 0.1,0.2,0.4,0.3") from None
+    ends = ((left, left + width), (top, top + height))
+    if not all(0 <= start < end <= 1 + 1e-9 for start, end in ends):
+        raise click.BadParameter(f"{value!r} must lie within the painting: fractions of its width and height, 0 to 1")
+    return left, top, width, height
 
 
 def add(*decorators: Callable[[_F], _F]) -> Callable[[_F], _F]:
@@ -89,6 +109,27 @@ def endpoint_option(service: str) -> Callable[[_F], _F]:
     )
 
 
+def improvement_option(function: _F) -> _F:
+    """``--min-improvement``."""
+    return click.option(
+        "--min-improvement",
+        type=click.FloatRange(0, 0.5),
+        metavar="SHARE",
+        help="End a pass early once 25 iterations lower its style loss by less than this. [default: never]",
+    )(function)
+
+
+def region_option(function: _F) -> _F:
+    """``--style-region``."""
+    return click.option(
+        "--style-region",
+        callback=_read_region,
+        metavar="X,Y,W,H",
+        help="Learn the hand from this part of the painting alone: left, top, width and height as fractions of its "
+        "sides. [default: all of it]",
+    )(function)
+
+
 def iterations_option(number: int) -> Callable[[_F], _F]:
     """``--pass1-iterations`` or ``--pass2-iterations``."""
     return click.option(
@@ -135,6 +176,8 @@ def parameter_options(*passes: int) -> Callable[[_F], _F]:
             "[default: reduce, refuse with --size or --object-size]",
         ),
         *(iterations_option(number) for number in passes),
+        *((region_option,) if passes else ()),
+        *((improvement_option,) if passes else ()),
         click.option(
             "--parameters",
             "parameters_file",
@@ -179,8 +222,23 @@ def parameters_from(options: dict[str, Any]) -> HarmonizeParameters:
         "memory_policy": MemoryPolicy(policy) if policy else None,
         "pass1.iteration_count": options.get("pass1_iterations"),
         "pass2.iteration_count": options.get("pass2_iterations"),
+        "style_region": _style_region(options.get("style_region")),
+        "pass1.min_improvement": options.get("min_improvement"),
+        "pass2.min_improvement": options.get("min_improvement"),
     }
     return with_flags(read_parameters(file) if file else HarmonizeParameters(), flags)
+
+
+def _style_region(region: tuple[float, ...] | None) -> StyleRegion | None:
+    if region is None:
+        return None
+    left, top, width, height = region
+    return StyleRegion(left_fraction=left, top_fraction=top, width_fraction=width, height_fraction=height)
+
+
+def flag_of(name: str) -> str:
+    """``--dilated-mask`` for ``dilated_mask``."""
+    return "--" + name.replace("_", "-")
 
 
 def given_arguments(ctx: click.Context, command: click.Command, without: Sequence[str] = ()) -> list[str]:

@@ -15,9 +15,10 @@ from typing import Any
 
 import click
 
-from painterly_client import Result
+from painterly_client import QualityReport, Result
 from painterly_client.cli.charts import log_chart, number_text
 from painterly_client.cli.files import media_type_and_suffix
+from painterly_client.cli.measures import Row, measure_rows
 from painterly_client.cli.parameters import flatten, to_json
 from painterly_client.cli.progress import stage_text
 from painterly_client.cli.recording import History, LossHistory, SampledFrame
@@ -66,6 +67,7 @@ def render(run: Run) -> str:
         f"<h1>{html.escape(run.title)}</h1>",
         f'<p class="lead">{html.escape(_lead(result))}</p>',
         _compare(run.before, result.image, _divider_percent(run.extra)),
+        _section("How well it fits", _quality(result.quality)) if result.quality else "",
         _section("Where it came from", _pictures(run.pictures)),
         _section("On the way", _frames(run.history.frames)) if run.history.frames else "",
         _section("Losses", _charts(run.history.losses)) if run.history.losses else "",
@@ -162,6 +164,22 @@ def _chart(stage: str, term: str, points: Sequence[tuple[int, float]]) -> str:
     name = term.replace("_", " ")
     heading = f"<p>{html.escape(name)}<span>{number_text(points[-1][1])}</span></p>"
     return f'<div class="chart">{heading}{log_chart(points, f"{name} loss of {stage} over iterations")}</div>'
+
+
+def _quality(report: QualityReport) -> str:
+    warnings = "".join(
+        f"<li>{html.escape(each.message)}. <span>{html.escape(each.advice)}</span></li>" for each in report.warnings
+    )
+    rows = "".join(_quality_row(row) for row in measure_rows(report))
+    head = "".join(f"<td>{name}</td>" for name in ("", "before", "after", "what it means"))
+    return (
+        f'<ul class="warnings">{warnings}</ul>' if warnings else ""
+    ) + f'<div class="card"><table class="measures"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+
+
+def _quality_row(row: Row) -> str:
+    cells = "".join(f"<td>{html.escape(text)}</td>" for text in (row.name, row.before, row.after, row.meaning))
+    return f"<tr>{cells}</tr>"
 
 
 def _tables(facts: Mapping[str, Any], parameters: Mapping[str, Any]) -> str:

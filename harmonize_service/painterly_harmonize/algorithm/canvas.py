@@ -26,12 +26,13 @@ class Canvas:
     """A job's pictures at the painting's own size, over the rectangle ``region`` that post-processing needs.
 
     ``composite`` and ``painting`` are 1×3×h×w in the network's dtype, the weights of the blends are 1×1×h×w,
-    all over ``region``; ``whole_painting`` is all of it.
+    all over ``region``; ``whole_painting`` is all of it, and so is ``style_mask``.
     """
 
     def __init__(self, inputs: Inputs, *, like: Tensor, wide_blend: bool, truncate: bool) -> None:
         """``like`` gives device and dtype; the two switches are those of ``ParityParams``."""
         self.whole_painting = inputs.painting.to(like)
+        self.style_mask = None if inputs.style_mask is None else inputs.style_mask.to(like)
         self._bytes = masks.to_bytes(self.whole_painting)
         self.region = region_around(inputs.mask, MARGIN_PX, 1)
         self.painting = self.region.crop(self.whole_painting)

@@ -104,6 +104,12 @@ def tight_tap_mask(mask: Tensor, size: tuple[int, int]) -> Tensor:
     return sampled | (touched & ~near_sampled)
 
 
+def style_cells(style_mask: Tensor, size: tuple[int, int]) -> Tensor:
+    """The cells of a tap, bool h×w, that lie inside a 1×1×H×W mask by half at least; the fullest where none does."""
+    share = area_resize(style_mask.double(), size)[0, 0]
+    return share >= min(0.5, float(share.max()))
+
+
 def nearest_indices(source: int, destination: int, device: torch.device) -> Tensor:
     """For each destination cell its source cell, ``floor(dst · source / destination)``, int64."""
     return torch.arange(destination, device=device) * source // destination

@@ -42,20 +42,25 @@ def nearest_neighbor_field(
     positions: Tensor,
     measure: Measure,
     *,
+    allowed: Tensor | None = None,
     chunk_elements: int | None = None,
     check: Callable[[], None] = lambda: None,
 ) -> tuple[Tensor, Tensor]:
     """For each of the n ``positions`` in ``source`` the most similar position in ``style``, and the similarity.
 
-    ``source`` is C×h×w and ``style`` C×H×W. Never holds more than about ``chunk_elements`` pairs at a time (by default
-    what suits the device); ``check`` is called between chunks and may raise. Source: sections 2.1 and 3.1, section 7
-    shortcuts 1 to 3.
+    ``source`` is C×h×w and ``style`` C×H×W; where ``allowed`` (bool H×W, somewhere true) is given, only those of its
+    positions are searched, and a position for which the measure admits none of them gets the first. Never holds more
+    than about ``chunk_elements`` pairs at a time (by default what suits the device); ``check`` is called between chunks
+    and may raise. Source: sections 2.1 and 3.1, section 7 shortcuts 1 to 3.
     """
     chunk_elements = default_chunk_elements(source.device) if chunk_elements is None else chunk_elements
     if measure is Measure.UNIT_SUM:
         source, style = (features / (_norm(features) + _UNIT_EPSILON) for features in (source, style))
     best = torch.full((positions.numel(),), -torch.inf, device=source.device, dtype=source.dtype)
-    match = torch.zeros_like(positions)
+    excluded = None if allowed is None else ~allowed.flatten()
+    match = (
+        torch.zeros_like(positions) if excluded is None else torch.full_like(positions, int(excluded.int().argmin()))
+    )
     compare = _Comparison(source, style, measure)
     for rows, block in _position_blocks(positions, source.shape[-2:], style.shape[-1], chunk_elements):
         pairs_per_style_row = block.cells * style.shape[-1]
@@ -64,6 +69,9 @@ def nearest_neighbor_field(
             check()
             style_bottom = min(style_top + style_rows, style.shape[-2])
             similarity = compare(block, style_top, style_bottom)
+            if excluded is not None:
+                columns = excluded[style_top * style.shape[-1] : style_bottom * style.shape[-1]]
+                similarity.masked_fill_(columns, -torch.inf)
             value, index = similarity[block.local(positions[rows])].max(dim=1)
             # Blocks come in ascending order and only a strictly better one replaces: ties keep the lowest index.
             better = value > best[rows]
@@ -193,12 +201,20 @@ def _patch_norms(features: Tensor) -> Tensor:
 _REFINEMENT_RADIUS = 2
 
 
-def refine_nnf(nnf: Tensor, positions: Tensor, guide: Tensor, *, asymmetric_bounds: bool = False) -> Tensor:
+def refine_nnf(
+    nnf: Tensor,
+    positions: Tensor,
+    guide: Tensor,
+    *,
+    allowed: Tensor | None = None,
+    asymmetric_bounds: bool = False,
+) -> Tensor:
     """Make neighbors' correspondences agree: one Jacobi sweep over ``positions``; the rest of the field is kept.
 
     ``nnf`` is a whole field (h·w, square grids of one size: source and painting at the reference tap) and must be
     valid within 2 cells of ``positions``; ``guide`` is K×h×w, the painting's colors or features. A position takes the
-    medoid, by guide, of what its 5×5 neighbors suggest for it. Source: section 3.2.
+    medoid, by guide, of what its 5×5 neighbors suggest for it, among the ``allowed`` positions of the painting (bool
+    h×w) where these are given. Source: section 3.2.
     """
     height, width = guide.shape[-2:]
     refined = nnf.clone()
@@ -218,6 +234,8 @@ def refine_nnf(nnf: Tensor, positions: Tensor, guide: Tensor, *, asymmetric_boun
         candidate = voter & (cy >= radius) & (cy <= height - far - 1) & (cx >= radius) & (cx <= width - far - 1)
         suggestion = torch.where(voter, cy * width + cx, 0)
         values = colors[suggestion]
+        if allowed is not None:
+            candidate &= allowed.flatten()[suggestion]
         # Squared differences summed directly: expanding the square would round away exact ties.
         distance = (values[:, :, None, :] - values[:, None, :, :]).square().sum(-1).sqrt()
         cost = (distance * voter[:, None, :]).sum(-1) / voter.sum(-1, keepdim=True).clamp(min=1)

@@ -12,6 +12,8 @@ from torch import Tensor
 # A function's gradient, and its loss terms for whoever wants to look at them.
 Evaluation = tuple[Tensor, Mapping[str, Tensor]]
 
+# After how many iterations losses are compared, to see whether they still fall.
+PLATEAU_PERIOD = 25
 _CURVATURE_THRESHOLD = 1e-10
 # How far the steepest entry moves in the first of steps that are bounded.
 _FIRST_STEP = 1.0
@@ -40,6 +42,24 @@ class Tolerances:
 
 
 NEVER = Tolerances(gradient=-1.0, move=-1.0)
+
+
+class Plateau:
+    """Tells that a loss has stopped falling: by less than the share ``min_improvement`` in 25 iterations; 0 never does.
+
+    Only every 25 iterations is the loss fetched from the device.
+    """
+
+    def __init__(self, min_improvement: float) -> None:
+        self._min_improvement = min_improvement
+        self._least = float("inf")
+
+    def is_reached(self, iteration: int, loss: Tensor) -> bool:
+        """Whether to stop after ``iteration``, counted from 1, which began with the scalar ``loss``."""
+        if not self._min_improvement or iteration % PLATEAU_PERIOD:
+            return False
+        before, self._least = self._least, min(float(loss), self._least)
+        return self._least > (1 - self._min_improvement) * before
 
 
 class _History:

@@ -53,7 +53,8 @@ class Pass1Params:
     """Coarse harmonization.
 
     Weights are for the Caffe input scale (one 8-bit step is 1), like all raw weights of section 2. ``max_step`` is how
-    far a pixel may move in one iteration, in 8-bit steps; 0 does not bound it.
+    far a pixel may move in one iteration, in 8-bit steps; 0 does not bound it. The pass ends early once its style loss
+    falls by less than the share ``min_improvement`` in 25 iterations; 0 never ends it.
     """
 
     iteration_count: int = 1000
@@ -63,6 +64,7 @@ class Pass1Params:
     learning_rate: float = 1.0
     history_size: int = 100
     max_step: float = 0.0
+    min_improvement: float = 0.0
 
     def __post_init__(self) -> None:
         require_range("iteration_count", self.iteration_count, 1, 10_000)
@@ -72,13 +74,14 @@ class Pass1Params:
         require_range("learning_rate", self.learning_rate, 1e-6, 10)
         require_range("history_size", self.history_size, 1, 1000)
         require_range("max_step", self.max_step, 0, 255)
+        require_range("min_improvement", self.min_improvement, 0, 0.5)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pass2Params:
     """Refinement. The scales multiply the weights that follow from stylization level and noise (section 3.7).
 
-    ``max_step`` is that of :class:`Pass1Params`.
+    ``max_step`` and ``min_improvement`` are those of :class:`Pass1Params`.
     """
 
     iteration_count: int = 1000
@@ -91,6 +94,7 @@ class Pass2Params:
     refinement_guide: RefinementGuide = RefinementGuide.RGB
     ring_radius_cells: int = 1
     max_step: float = 0.0
+    min_improvement: float = 0.0
 
     def __post_init__(self) -> None:
         require_range("iteration_count", self.iteration_count, 1, 10_000)
@@ -101,6 +105,7 @@ class Pass2Params:
         require_range("learning_rate", self.learning_rate, 1e-6, 10)
         require_range("history_size", self.history_size, 1, 1000)
         require_range("max_step", self.max_step, 0, 255)
+        require_range("min_improvement", self.min_improvement, 0, 0.5)
         require_range("ring_radius_cells", self.ring_radius_cells, 0, 8)
 
 
@@ -125,6 +130,22 @@ class ParityParams:
     derived_mask_without_union: bool = False
     quantize_pass1_result: bool = False
     truncate_on_export: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class StyleRegion:
+    """The rectangle of the painting that lends its hand, as fractions of the painting's sides."""
+
+    left_fraction: float = 0.0
+    top_fraction: float = 0.0
+    width_fraction: float = 0.0
+    height_fraction: float = 0.0
+
+    def __post_init__(self) -> None:
+        for start, length in (("left_fraction", "width_fraction"), ("top_fraction", "height_fraction")):
+            require_range(start, getattr(self, start), 0, 1)
+            # The rounding of fractions that add up to the whole side.
+            require_range(length, getattr(self, length), 1e-6, 1 - getattr(self, start) + 1e-9)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,7 +194,8 @@ class HarmonizeParams:
 
     ``working_long_side_px`` bounds the size at which the passes run and ``object_size_px``, where given, chooses it:
     the square root of the area, px, that the mask's bounding box is to have. ``stylization_level`` is 1 (realistic
-    painting) to 10 (expressionist); ``seed`` starts every random generator.
+    painting) to 10 (expressionist); ``seed`` starts every random generator. ``style_region`` is the part of the
+    painting that lends its hand, None all of it or what ``Inputs.style_mask`` says.
     """
 
     preset: Preset = Preset.STANDARD
@@ -198,6 +220,7 @@ class HarmonizeParams:
     postprocess: PostprocessParams = field(default_factory=PostprocessParams)
     parity: ParityParams = field(default_factory=ParityParams)
     memory_policy: MemoryPolicy = MemoryPolicy.REDUCE
+    style_region: StyleRegion | None = None
 
     def __post_init__(self) -> None:
         require_range("stylization_level", self.stylization_level, 1, 10)

@@ -120,7 +120,7 @@ class PartialFeatures:
             x = layer(x)
             if name in wanted:
                 region = wanted[name].union(changing)
-                cells = region.crop(x).clone(memory_format=network.layout)
+                cells = region.crop(x).to(network.dtype).clone(memory_format=network.layout)
                 self.taps[name] = TapCells(cells=cells, region=region, live=changing)
                 if len(self.taps) == len(wanted):
                     self._cells.append(_whole(changing.crop(x).clone(memory_format=network.layout)))
@@ -147,9 +147,10 @@ class PartialFeatures:
         gradient: Tensor | None = None
         for layer, cells in zip(reversed(self._layers), reversed(self._cells[1:]), strict=True):
             if layer.name in self.taps:
-                gradient = at_tap(layer.name, self._updated(layer.name, cells), gradient)
+                arriving = None if gradient is None else gradient.to(self._network.dtype)
+                gradient = at_tap(layer.name, self._updated(layer.name, cells), arriving)
             assert gradient is not None
-            gradient = layer.backward(gradient, cells)
+            gradient = layer.backward(gradient.to(self._network.layer_dtype), cells)
         assert gradient is not None
         return gradient * self._network.gain
 

@@ -68,10 +68,17 @@ def style_gram_targets(
     for tap in STYLE_TAPS:
         mask, composite = problem.soft_masks[tap].flatten(), problem.features.taps[tap].cells
         positions = torch.nonzero(mask).flatten()
+        style = painting[tap][0]
         match, _ = nearest_neighbor_field(
-            composite[0], painting[tap][0], positions, measure, chunk_elements=chunk_elements, check=check
+            composite[0],
+            style,
+            positions,
+            measure,
+            allowed=problem.working.style_cells((style.shape[-2], style.shape[-1])),
+            chunk_elements=chunk_elements,
+            check=check,
         )
-        matched = painting[tap][0].flatten(1)[:, match] * mask[positions]
+        matched = style.flatten(1)[:, match] * mask[positions]
         targets[tap] = (gram_matrix(matched, mask.sum()), mask.sum())
     return targets
 

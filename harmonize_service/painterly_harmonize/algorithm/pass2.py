@@ -114,14 +114,21 @@ def consistent_matches(
     pixels = region.crop(pass1_result) * working.pixel_scale
     source = network.features(pixels, [REFERENCE_TAP])[REFERENCE_TAP]
     cells = torch.nonzero(region.crop_tap(near, stride(REFERENCE_TAP)).flatten()).flatten()
+    allowed = working.style_cells(size)
     match, _ = nearest_neighbor_field(
-        source[0], painting_features[0], cells, Measure.UNIT_SUM, chunk_elements=chunk_elements, check=check
+        source[0],
+        painting_features[0],
+        cells,
+        Measure.UNIT_SUM,
+        allowed=allowed,
+        chunk_elements=chunk_elements,
+        check=check,
     )
     nnf = torch.zeros(size[0] * size[1], dtype=torch.int64, device=match.device)
     nnf[positions] = match
     guide = area_resize(working.painting, size)[0] if guide_kind is RefinementGuide.RGB else painting_features[0]
     asymmetric = working.parity.asymmetric_refinement_bounds
-    return refine_nnf(nnf, inside, guide, asymmetric_bounds=asymmetric)[inside]
+    return refine_nnf(nnf, inside, guide, allowed=allowed, asymmetric_bounds=asymmetric)[inside]
 
 
 def run_pass2(
@@ -133,11 +140,13 @@ def run_pass2(
     check: Callable[[], None],
     styles: StyleCache | None = None,
     chunk_elements: int | None = None,
+    note_style: Callable[[Tensor], None] = lambda _cells: None,
 ) -> Generator[Iterate, None, Tensor]:
     """Run the second pass, yielding every iterate; returns its output at working size, not yet blended or clipped.
 
     ``pass1_result`` (1×3×h×w) steers the matching only: start and content are the composite's (section 3.4).
-    ``chunk_elements`` is how many pairs of positions are compared at a time.
+    ``chunk_elements`` is how many pairs of positions are compared at a time; ``note_style`` is told which cells of the
+    painting lend their style, bool h×w of the reference tap.
     Raises: MaskEmpty, StageFailed; whatever ``check`` raises.
     """
     yield beginning(Stage.PASS2, params.iteration_count, working)
@@ -148,6 +157,10 @@ def run_pass2(
     )
     reference_size = (painting[REFERENCE_TAP].shape[-2], painting[REFERENCE_TAP].shape[-1])
     selected = selected_style_positions(matches, reference_size, params.ring_radius_cells)
+    allowed = working.style_cells(reference_size)
+    if allowed is not None:
+        selected &= allowed
+    note_style(selected)
     problem = Problem.around_mask(working, network, STYLE_TAPS, reach=REACH_PX, alignment=ALIGNMENT_PX)
     terms = {}
     for tap in STYLE_TAPS:

@@ -55,16 +55,20 @@ def _fingerprints(painting: Tensor, rows: range) -> Tensor:
     return bits[0, :: rows.step, :: rows.step]
 
 
-def _distinct_corners(painting: Tensor, stride: int, workers: Workers) -> Tensor:
+def _distinct_corners(painting: Tensor, stride: int, allowed: Tensor | None, workers: Workers) -> Tensor:
     """Flat corners of the painting's patches, ascending; of identical patches only the first.
 
-    A flat ground has many, and nothing but a full comparison would tell them apart.
+    A flat ground has many, and nothing but a full comparison would tell them apart. ``allowed`` is bool over the
+    corners' rows and columns; where the stride leaves out all of these, all corners count.
     """
     height, width = (size - PATCH_PX + 1 for size in painting.shape[-2:])
     rows = range(0, height, stride)
     bands = [rows[start : start + _BAND_ROWS] for start in range(0, len(rows), _BAND_ROWS)]
     numbers = torch.cat([*workers.map(partial(_fingerprints, painting), bands)])
-    first = workers.run(partial(_first_of_equal, numbers.flatten()))
+    places = torch.arange(numbers.numel(), device=numbers.device)
+    if allowed is not None and bool(allowed[::stride, ::stride].any()):
+        places = places[allowed[::stride, ::stride].flatten()]
+    first = places[workers.run(partial(_first_of_equal, numbers.flatten()[places]))]
     columns = len(range(0, width, stride))
     return first // columns * stride * painting.shape[-1] + first % columns * stride
 
@@ -182,9 +186,14 @@ class PatchIndex:
         return self.tree.leaf_of(self.basis.shortened(POINT_LENGTH).signatures(image, anchors))
 
 
-def build_index(image: Tensor, anchors: Tensor, painting: Tensor, stride: int, workers: Workers) -> PatchIndex:
-    """Index the painting's patches whose corners are multiples of ``stride``, for queries like the image's."""
-    corners = _distinct_corners(painting, stride, workers)
+def build_index(
+    image: Tensor, anchors: Tensor, painting: Tensor, stride: int, allowed: Tensor | None, workers: Workers
+) -> PatchIndex:
+    """Index the painting's patches whose corners are multiples of ``stride``, for queries like the image's.
+
+    ``allowed`` says which corners take part, bool (H - 6)×(W - 6); None is all.
+    """
+    corners = _distinct_corners(painting, stride, allowed, workers)
     basis = workers.run(partial(_fit_basis, image, anchors, painting, corners))
     place = partial(basis.shortened(POINT_LENGTH).signatures, painting)
     points = torch.cat([*workers.map(place, torch.split(corners, CHUNK))])

@@ -30,18 +30,23 @@ class PatchProgress:
 
 
 def nearest_patches(
-    image: Tensor, anchors: Tensor, painting: Tensor, stride: int = 1, check: Callable[[], None] = lambda: None
+    image: Tensor,
+    anchors: Tensor,
+    painting: Tensor,
+    stride: int = 1,
+    check: Callable[[], None] = lambda: None,
+    allowed: Tensor | None = None,
 ) -> Generator[PatchProgress, None, Tensor]:
     """For the patches of 1×3×H×W ``image`` at ``anchors`` the painting's nearest in L2.
 
     ``anchors`` are flat top-left corners, y·W + x, int64, at least one. Candidates are the patches whose corners are
-    multiples of ``stride``. Returns their flat top-left corners in the painting, of equally near ones the lowest.
-    ``check`` is called often and may raise.
+    multiples of ``stride``, and ``allowed`` (bool (H - 6)×(W - 6)) where that is given. Returns their flat top-left
+    corners in the painting, of equally near ones the lowest. ``check`` is called often and may raise.
     """
     total = len(anchors)
     yield PatchProgress(finished=0, total=total)
     with Workers(image.device, check) as workers:
-        index = build_index(image, anchors, painting, stride, workers)
+        index = build_index(image, anchors, painting, stride, allowed, workers)
         # Anchors with similar patches are searched together: they leave out the same branches.
         leaves = torch.cat([*workers.map(partial(index.leaf_of, image), torch.split(anchors, CHUNK))])
         parts = torch.split(workers.run(partial(leaves.argsort, stable=True)), part_size(total, workers.count))

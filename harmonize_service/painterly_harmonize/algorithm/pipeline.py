@@ -13,11 +13,12 @@ from torch import Tensor
 from painterly_harmonize.algorithm import masks, pass1, pass2, postprocess
 from painterly_harmonize.algorithm.canvas import Canvas
 from painterly_harmonize.algorithm.errors import AlgorithmError, StageFailed
-from painterly_harmonize.algorithm.matching import default_chunk_elements
+from painterly_harmonize.algorithm.matching import default_chunk_elements, upsample_positions
 from painterly_harmonize.algorithm.memory import is_out_of_memory, release_memory
 from painterly_harmonize.algorithm.params import HarmonizeParams
 from painterly_harmonize.algorithm.problem import Working, raise_if, working_long_side, working_pictures
-from painterly_harmonize.algorithm.stage import Event, Inputs, Iterate, Result, Stage, StageResult
+from painterly_harmonize.algorithm.region import region_around
+from painterly_harmonize.algorithm.stage import Event, Inputs, Iterate, Result, Stage, StageResult, with_style_region
 from painterly_harmonize.algorithm.style_cache import StyleCache
 from painterly_harmonize.algorithm.style_level import Pass2Weights, painting_noise, pass2_weights
 from painterly_harmonize.algorithm.vgg import FeatureNetwork
@@ -94,6 +95,7 @@ class _Job:
         styles: StyleCache | None,
     ) -> None:
         torch.manual_seed(params.seed)
+        inputs = with_style_region(inputs, params.style_region)
         self._params, self._network, self._styles = params, network, styles or StyleCache()
         self._chunk_elements = default_chunk_elements(network.device)
         self._check = raise_if(should_stop)
@@ -106,8 +108,17 @@ class _Job:
             wide_blend=params.parity.wide_blend_kernel,
             truncate=params.parity.truncate_on_export,
         )
-        self._noise = painting_noise(_at_most(self.canvas.whole_painting, _NOISE_LONG_SIDE_PX))
+        self._noise = painting_noise(self._style_source())
         self._pass2_weights: Pass2Weights | None = None
+        self._style_cells: Tensor | None = None
+
+    def _style_source(self) -> Tensor:
+        """The painting for its noise: the rectangle around what lends its hand."""
+        painting = _at_most(self.canvas.whole_painting, _NOISE_LONG_SIDE_PX)
+        if self.canvas.style_mask is None:
+            return painting
+        cells = masks.style_cells(self.canvas.style_mask, (painting.shape[-2], painting.shape[-1]))
+        return region_around(cells[None, None].to(painting), 1, 1).crop(painting)
 
     @property
     def working_size(self) -> tuple[int, int]:
@@ -147,10 +158,14 @@ class _Job:
             self._network,
             self._check,
             self._styles,
+            note_style=self._note_style,
         )
         output = yield from self._within_memory(steps)
         yield StageResult(stage=Stage.PASS2, image=self.canvas.finished(self.carry_back(output)))
         return output
+
+    def _note_style(self, cells: Tensor) -> None:
+        self._style_cells = cells
 
     def _within_memory(self, make: Callable[..., Generator[_Event, None, Tensor]]) -> Generator[_Event, None, Tensor]:
         """Run a stage, and once more where memory did not suffice: with smaller chunks and nothing kept of paintings.
@@ -198,12 +213,20 @@ class _Job:
             yield _shown(preview, 1, 1)
         else:
             support = (canvas.final_weight > 0).to(image.dtype)
-            for step in postprocess.synthesize_patches(image, canvas.whole_painting, support, self._check):
+            for step in postprocess.synthesize_patches(
+                image, canvas.whole_painting, support, self._check, canvas.style_mask
+            ):
                 if isinstance(step, Tensor):
                     image = step
                 else:
                     yield _shown(preview, step.finished, step.total)
         return masks.blend(image, canvas.painting, canvas.final_weight)
+
+    def _style_mask(self, image: Tensor) -> Tensor | None:
+        """Which pixels of the painting lent their style to the second pass, bool H×W on the CPU."""
+        if self._style_cells is None:
+            return None
+        return upsample_positions(self._style_cells.cpu(), (image.shape[0], image.shape[1]))
 
     def result(self, picture: Tensor, weight: Tensor) -> Result:
         """The finished picture from its part over the canvas's region and the weight of its last blend.
@@ -221,6 +244,7 @@ class _Job:
             changed_pixel_count=changed_count,
             blend_pixel_count=blend_count,
             working_size=self.working_size,
+            style_mask=self._style_mask(image),
             params=self._params,
         )
 

@@ -116,12 +116,23 @@ def patch_anchors(support: Tensor) -> Tensor:
     return y * width + x
 
 
+def patches_inside(style_mask: Tensor) -> Tensor:
+    """Which 7×7 patches lie inside a 1×1×H×W mask, bool (H - 6)×(W - 6); those that overlap it most where none does."""
+    share = functional.avg_pool2d(style_mask.double(), PATCH_PX, stride=1)[0, 0]
+    return share >= share.max() - 1e-9
+
+
 def synthesize_patches(
-    image: Tensor, painting: Tensor, support: Tensor, check: Callable[[], None] = lambda: None
+    image: Tensor,
+    painting: Tensor,
+    support: Tensor,
+    check: Callable[[], None] = lambda: None,
+    style_mask: Tensor | None = None,
 ) -> Iterator[PatchProgress | Tensor]:
     """Rebuild an image under ``support`` from the painting's patches and put the image's finest detail back.
 
-    Yields progress and last the picture, RGB 1×3×H×W. Source: section 4, steps 2 and 3.
+    With ``style_mask`` (1×1×H×W) from those inside it. Yields progress and last the picture, RGB 1×3×H×W.
+    Source: section 4, steps 2 and 3.
     """
     height, width = image.shape[-2:]
     style_height, style_width = painting.shape[-2:]
@@ -129,7 +140,8 @@ def synthesize_patches(
     candidate_count = (style_height - PATCH_PX + 1) * (style_width - PATCH_PX + 1)
     anchor_stride, stride = search_strides(len(anchors), candidate_count)
     anchors = anchors[(anchors // width % anchor_stride == 0) & (anchors % width % anchor_stride == 0)]
-    corners = yield from nearest_patches(image, anchors, painting, stride, check)
+    allowed = None if style_mask is None else patches_inside(style_mask)
+    corners = yield from nearest_patches(image, anchors, painting, stride, check, allowed)
 
     def assemble() -> Tensor:
         base, covered = vote(corners, anchors, (height, width), painting)

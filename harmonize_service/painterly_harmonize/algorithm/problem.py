@@ -14,7 +14,7 @@ from torch import Tensor
 from painterly_harmonize.algorithm import masks
 from painterly_harmonize.algorithm.errors import MaskEmpty, StageFailed, Stopped
 from painterly_harmonize.algorithm.losses import total_variation
-from painterly_harmonize.algorithm.optimize import Step, Tolerances, minimize
+from painterly_harmonize.algorithm.optimize import Plateau, Step, Tolerances, minimize
 from painterly_harmonize.algorithm.params import ParityParams, Pass1Params, Pass2Params
 from painterly_harmonize.algorithm.partial import PartialFeatures, TapCells
 from painterly_harmonize.algorithm.region import MaskedPixels, Region, bounding_box, region_around
@@ -34,12 +34,17 @@ class Working:
     painting: Tensor
     mask: Tensor
     dilated_mask: Tensor
+    style_mask: Tensor | None
     parity: ParityParams
 
     @property
     def pixel_scale(self) -> float:
         """What one unit of an image is in the network's 8-bit units. Source: section 1.3."""
         return 256.0 if self.parity.input_scale_256 else 255.0
+
+    def style_cells(self, size: tuple[int, int]) -> Tensor | None:
+        """The cells of a tap of that size, bool h×w, that lend the painting's hand; None is all."""
+        return None if self.style_mask is None else masks.style_cells(self.style_mask, size)
 
     def blend(self, output: Tensor) -> Tensor:
         """An output over the painting, as a pass ends. Source: section 2.4."""
@@ -94,6 +99,7 @@ def working_pictures(inputs: Inputs, long_side: int, parity: ParityParams, netwo
         painting=resize(inputs.painting),
         mask=mask,
         dilated_mask=dilated,
+        style_mask=None if inputs.style_mask is None else resize(inputs.style_mask),
         parity=parity,
     )
 
@@ -221,15 +227,19 @@ class Problem:
             tolerances=tolerances,
             max_step=params.max_step,
         )
+        plateau = Plateau(params.min_improvement)
         for step in _finite(steps, stage):
             vector = step.vector
+            is_last = plateau.is_reached(step.iteration, step.losses["style"])
             yield Iterate(
                 stage=stage,
                 iteration=step.iteration,
-                iteration_count=params.iteration_count,
+                iteration_count=step.iteration if is_last else params.iteration_count,
                 losses=partial(_fetch, step.losses),
                 image=partial(picture, step.vector),
             )
+            if is_last:
+                break
         result = output(vector)
         if not bool(torch.isfinite(result).all()):
             raise _not_finite(stage)

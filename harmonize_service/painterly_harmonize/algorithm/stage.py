@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
+import torch
 from torch import Tensor
 
 from painterly_harmonize.algorithm.errors import AlgorithmError, MaskEmpty, MaskFull, MaskNotContained, SizeMismatch
-from painterly_harmonize.algorithm.params import HarmonizeParams
+from painterly_harmonize.algorithm.params import HarmonizeParams, StyleRegion
 
 
 class Stage(str, Enum):
@@ -25,7 +26,8 @@ class Inputs:
     """The pictures of one job, all of the painting's size and on the device that computes.
 
     ``composite``, ``painting`` and ``pass1_result`` are RGB float32 in [0, 1], 1×3×H×W; ``mask`` (tight) and
-    ``dilated_mask`` (loose, derived from ``mask`` when None) are float32 1×1×H×W with the values 0 and 1.
+    ``dilated_mask`` (loose, derived from ``mask`` when None) are float32 1×1×H×W with the values 0 and 1, and so is
+    ``style_mask``, the part of the painting that lends its hand (all of it when None).
 
     Raises: SizeMismatch, MaskEmpty, MaskFull, MaskNotContained.
     """
@@ -35,10 +37,11 @@ class Inputs:
     mask: Tensor
     dilated_mask: Tensor | None = None
     pass1_result: Tensor | None = None
+    style_mask: Tensor | None = None
 
     def __post_init__(self) -> None:
         height, width = self.painting.shape[-2:]
-        for name in ("composite", "mask", "dilated_mask", "pass1_result"):
+        for name in ("composite", "mask", "dilated_mask", "pass1_result", "style_mask"):
             image = getattr(self, name)
             if image is not None and image.shape[-2:] != (height, width):
                 size = f"{image.shape[-1]}x{image.shape[-2]}"
@@ -47,10 +50,35 @@ class Inputs:
             raise AlgorithmError("painting", f"its long side must be at least {MIN_LONG_SIDE_PX} pixels")
         if not bool(self.mask.any()):
             raise MaskEmpty("mask", "nothing is inside the mask; mark the object with white")
+        if self.style_mask is not None and not bool(self.style_mask.any()):
+            raise MaskEmpty("style_mask", "nothing is inside it; mark some of the painting with white")
         if bool(self.mask.all()):
             raise MaskFull("mask", "the mask covers the whole painting; leave some of the painting outside")
         if self.dilated_mask is not None and not bool((self.dilated_mask >= self.mask).all()):
             raise MaskNotContained("dilated_mask", "does not contain the mask; dilate the mask or leave it out")
+
+
+def with_style_region(inputs: Inputs, region: StyleRegion | None) -> Inputs:
+    """The inputs with the rectangle as the style mask, at least one pixel of it; as they are for None.
+
+    Raises: AlgorithmError when they have a style mask already.
+    """
+    if region is None:
+        return inputs
+    if inputs.style_mask is not None:
+        raise AlgorithmError("style_mask", "is given beside parameters.style_region; leave one of them out")
+    mask = torch.zeros_like(inputs.mask)
+    height, width = mask.shape[-2:]
+    rows, columns = (
+        slice(first, max(first + 1, round((start + length) * side)))
+        for start, length, side in (
+            (region.top_fraction, region.height_fraction, height),
+            (region.left_fraction, region.width_fraction, width),
+        )
+        for first in (min(round(start * side), side - 1),)
+    )
+    mask[..., rows, columns] = 1
+    return replace(inputs, style_mask=mask)
 
 
 # relu5_1 then has at least four cells along the long side.
@@ -86,7 +114,8 @@ class Result:
     """The finished picture of a run, uint8 RGB H×W×3 on the CPU, of the painting's size, and what was found.
 
     Outside the blend's support its bytes are the painting's. ``pass2_weights`` is empty when pass 2 did not run.
-    ``working_size`` is the height and width, px, at which the passes ran, ``params`` what they ran with.
+    ``working_size`` is the height and width, px, at which the passes ran, ``params`` what they ran with. ``style_mask``
+    is the part of the painting that lent its style to pass 2, bool H×W on the CPU; None when that did not run.
     """
 
     image: Tensor
@@ -95,6 +124,7 @@ class Result:
     changed_pixel_count: int
     blend_pixel_count: int
     working_size: tuple[int, int]
+    style_mask: Tensor | None
     params: HarmonizeParams
 
 

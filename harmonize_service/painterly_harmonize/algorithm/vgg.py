@@ -46,7 +46,9 @@ class FeatureNetwork:
     def __init__(self, layers: nn.Sequential, input_scale: InputScale, name: str) -> None:
         self.name = name
         parameter = next(layers.parameters())
-        self.device, self.dtype = parameter.device, parameter.dtype
+        self.device, self.layer_dtype = parameter.device, parameter.dtype
+        # Losses and pictures are never computed with half the digits.
+        self.dtype = torch.float32 if self.layer_dtype == torch.bfloat16 else self.layer_dtype
         # Channels last is what CPUs and tensor cores convolve fastest, but in double precision slowest.
         self.layout = torch.contiguous_format if self.dtype == torch.float64 else torch.channels_last
         self._layers = layers.requires_grad_(False).eval().to(memory_format=self.layout)
@@ -68,7 +70,7 @@ class FeatureNetwork:
 
     def to_input(self, pixels: Tensor) -> Tensor:
         """RGB in 8-bit units, 1×3×H×W, as the first layer reads it."""
-        return (pixels * self.gain + self._offset).contiguous(memory_format=self.layout)
+        return (pixels * self.gain + self._offset).to(self.layer_dtype).contiguous(memory_format=self.layout)
 
     def transposed_weight(self, name: str) -> Tensor:
         """The weights with which the gradient behind the convolution ``name`` is convolved, Cin×Cout×3×3."""
@@ -94,7 +96,7 @@ class FeatureNetwork:
         for name, layer in self.layers:
             x = layer(x)
             if name in wanted:
-                found[name] = x
+                found[name] = x.to(self.dtype)
                 if len(found) == len(wanted):
                     return found
         raise KeyError(f"network {self.name} has no taps {sorted(wanted - found.keys())}")
@@ -121,12 +123,18 @@ def layer_names(layers: Iterable[nn.Module]) -> tuple[str, ...]:
 
 
 def build_network(
-    plan: LayerPlan, tensors: Mapping[str, Tensor], input_scale: InputScale, *, name: str, bias_scale: float = 1.0
+    plan: LayerPlan,
+    tensors: Mapping[str, Tensor],
+    input_scale: InputScale,
+    *,
+    name: str,
+    bias_scale: float = 1.0,
+    layer_dtype: torch.dtype | None = None,
 ) -> FeatureNetwork:
     """Build a network from a layer plan and tensors named ``conv1_1.weight``, ``conv1_1.bias`` and so on.
 
     ``bias_scale`` multiplies all biases: a ReLU network fed with ``k`` times its input and ``k`` times its biases
-    yields exactly ``k`` times its activations.
+    yields exactly ``k`` times its activations. ``layer_dtype`` is what layers compute in, by default the tensors'.
 
     Raises: KeyError or RuntimeError when the tensors do not fit the plan.
     """
@@ -138,6 +146,8 @@ def build_network(
             state[f"{position}.weight"] = tensors[f"{layer_name}.weight"]
             state[f"{position}.bias"] = tensors[f"{layer_name}.bias"] * bias_scale
     layers.load_state_dict(state, assign=True)
+    if layer_dtype is not None:
+        layers.to(layer_dtype)
     return FeatureNetwork(layers, input_scale, name)
 
 
@@ -155,13 +165,22 @@ def sketch_network(name: NetworkName) -> FeatureNetwork:
     return FeatureNetwork(layers, CAFFE_INPUT, name.value)
 
 
-def load_network(name: NetworkName, path: Path, device: torch.device) -> FeatureNetwork:
-    """Load a network from the weight store's safetensors file onto ``device``.
+def load_network(
+    name: NetworkName, path: Path, device: torch.device, layer_dtype: torch.dtype = torch.float32
+) -> FeatureNetwork:
+    """Load a network from the weight store's safetensors file onto ``device``; its layers compute in ``layer_dtype``.
 
     VGG-19's torchvision weights are brought to the Caffe scale (exactly, see :func:`build_network`), so that raw
     weights mean the same for both networks. Source: section 1.3.
     """
     tensors = safetensors.torch.load_file(path, device=str(device))
     if name is NetworkName.VGG16:
-        return build_network(layer_plan(name), tensors, CAFFE_INPUT, name=name.value)
-    return build_network(layer_plan(name), tensors, TORCHVISION_INPUT, name=name.value, bias_scale=TORCHVISION_SCALE)
+        return build_network(layer_plan(name), tensors, CAFFE_INPUT, name=name.value, layer_dtype=layer_dtype)
+    return build_network(
+        layer_plan(name),
+        tensors,
+        TORCHVISION_INPUT,
+        name=name.value,
+        bias_scale=TORCHVISION_SCALE,
+        layer_dtype=layer_dtype,
+    )

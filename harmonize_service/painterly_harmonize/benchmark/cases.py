@@ -47,7 +47,7 @@ class Case:
 
     def with_area(self, area: float) -> Case:
         """The same pictures with an ellipse of ``area`` as the element."""
-        return replace(self, mask=None, area=area)
+        return replace(self, name=f"{self.name}, {area:.0%}", mask=None, area=area)
 
 
 def case_of_folder(folder: Path) -> Case:

@@ -18,7 +18,7 @@ from painterly_harmonize.benchmark.errors import BAD_INPUT, INTERRUPTED, Benchma
 from painterly_harmonize.benchmark.measuring import find_device
 from painterly_harmonize.benchmark.plan import Plan, run_plan
 from painterly_harmonize.benchmark.report import Report
-from painterly_harmonize.settings import available_cores
+from painterly_harmonize.settings import PRECISIONS, available_cores
 
 PROGRAM = "painterly bench"
 
@@ -60,6 +60,7 @@ def _read_presets(_ctx: click.Context, _param: click.Parameter, value: str) -> l
     "--threads", type=click.IntRange(1, 1024), default=available_cores, metavar="N", help="[default: the cores]"
 )
 @click.option("--network", type=click.Choice([name.value for name in NetworkName]), default="vgg16", show_default=True)
+@click.option("--precision", type=click.Choice(PRECISIONS), default="float32", show_default=True)
 @click.option("--iterations", type=click.IntRange(1, 1000), default=8, metavar="N", show_default=True)
 @click.option("--baseline", is_flag=True)
 @click.option("--grid", is_flag=True)

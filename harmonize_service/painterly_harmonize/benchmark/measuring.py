@@ -18,7 +18,7 @@ from painterly_harmonize.algorithm.params import NetworkName
 from painterly_harmonize.algorithm.vgg import FeatureNetwork, load_network
 from painterly_harmonize.benchmark.cases import Case
 from painterly_harmonize.benchmark.errors import BAD_INPUT, PRECONDITION, BenchmarkError
-from painterly_harmonize.settings import resolve_device, set_up_torch
+from painterly_harmonize.settings import layer_dtype, resolve_device, set_up_torch
 
 _T = TypeVar("_T")
 
@@ -28,18 +28,22 @@ _RESET_HIGH_WATER_MARK = "5"
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """What a measurement is of: a case at a long side in px, on a device, with CPU threads and a network."""
+    """What a measurement is of: a case at a long side in px, on a device, with CPU threads and a network.
+
+    ``precision`` is that of the service's settings.
+    """
 
     case: Case
     size_px: int
     device: str
     threads: int
     network: NetworkName
+    precision: str = "float32"
 
 
 def prepare(setting: Setting) -> torch.device:
     """Set torch up as the service does; the device. Raises: BenchmarkError."""
-    set_up_torch(setting.threads)
+    set_up_torch(setting.threads, setting.precision)
     return find_device(setting.device)
 
 
@@ -63,7 +67,7 @@ def weights_path(name: NetworkName) -> Path:
 
 def stored_network(setting: Setting, device: torch.device) -> FeatureNetwork:
     """The network, as the service loads it. Raises: BenchmarkError."""
-    return load_network(setting.network, weights_path(setting.network), device)
+    return load_network(setting.network, weights_path(setting.network), device, layer_dtype(setting.precision))
 
 
 class Clock:

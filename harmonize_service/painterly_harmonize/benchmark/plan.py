@@ -36,8 +36,9 @@ _GRID_PRESET = Preset.DRAFT
 class Plan:
     """What to measure: every case at every size on every device, and whole runs by every preset.
 
-    ``iterations`` of each pass are timed. ``baseline`` adds the plain twin and memory, ``grid`` runs of the first
-    case by the draft preset with an element of 5 to 40 % in paintings of 512 to 4096 px, cut short.
+    ``iterations`` of each pass are timed. ``baseline`` adds the plain twin and memory. ``grid`` varies the first case's
+    element from 5 to 40 % of the painting: passes at every size, and runs by the draft preset in paintings of 512 to
+    4096 px, cut short.
     """
 
     cases: Sequence[Case]
@@ -46,6 +47,7 @@ class Plan:
     devices: Sequence[str]
     threads: int
     network: NetworkName
+    precision: str
     iterations: int
     baseline: bool
     grid: bool
@@ -68,14 +70,19 @@ def measurements(plan: Plan) -> Iterator[Measurement]:
             for case in plan.cases:
                 yield from _of_case(plan, _setting(plan, case, size_px, device))
         if plan.grid:
+            elements = [plan.cases[0].with_area(area) for area in GRID_AREAS]
+            for size_px in plan.sizes_px:
+                for case in elements:
+                    yield _grid_passes(plan, _setting(plan, case, size_px, device))
             for size_px in GRID_SIZES_PX:
-                for area in GRID_AREAS:
-                    case = plan.cases[0].with_area(area)
+                for case in elements:
                     yield _grid_run(plan, _setting(plan, case, size_px, device))
 
 
 def _setting(plan: Plan, case: Case, size_px: int, device: str) -> Setting:
-    return Setting(case=case, size_px=size_px, device=device, threads=plan.threads, network=plan.network)
+    return Setting(
+        case=case, size_px=size_px, device=device, threads=plan.threads, network=plan.network, precision=plan.precision
+    )
 
 
 def _of_case(plan: Plan, setting: Setting) -> Iterator[Measurement]:
@@ -110,6 +117,15 @@ def _memory(what: str, setting: Setting, part: Part, side: Side) -> Measurement:
         measure=measure_memory,
         spec=MemorySpec(setting=setting, part=part, side=side),
         keep=keep,
+    )
+
+
+def _grid_passes(plan: Plan, setting: Setting) -> Measurement:
+    return Measurement(
+        title=f"grid: passes at {setting.size_px} px, element {setting.case.area:.0%}, {setting.device}",
+        measure=measure_passes,
+        spec=PassesSpec(setting=setting, iterations=plan.iterations, baseline=False),
+        keep=lambda report, figures: report.areas.append(figures),
     )
 
 
@@ -149,5 +165,6 @@ def environment(plan: Plan) -> dict[str, object]:
         "threads": plan.threads,
         "devices": [describe_device(find_device(device)) for device in plan.devices],
         "network": plan.network.value,
+        "precision": plan.precision,
         "weights_checksum": WeightStore().checksum(plan.network.value),
     }

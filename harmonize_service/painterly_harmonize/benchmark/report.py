@@ -47,12 +47,13 @@ class Summary:
 
 @dataclass
 class Report:
-    """Everything measured so far. ``grid`` holds runs that were cut short."""
+    """Everything measured so far. ``areas`` holds passes over elements of growing area, ``grid`` runs cut short."""
 
     environment: Mapping[str, object]
     passes: list[PassesFigures] = field(default_factory=list)
     memory: list[MemoryFigures] = field(default_factory=list)
     runs: list[RunFigures] = field(default_factory=list)
+    areas: list[PassesFigures] = field(default_factory=list)
     grid: list[RunFigures] = field(default_factory=list)
 
     def summaries(self) -> list[Summary]:

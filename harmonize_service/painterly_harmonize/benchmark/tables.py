@@ -24,21 +24,23 @@ def show(report: Report, console: Console | None = None) -> None:
         if not console.is_terminal:
             console = Console(width=_WIDTH)
     if report.passes:
-        console.print(iterations_table(report.passes))
+        console.print(iterations_table("One iteration", report.passes))
         console.print(matching_table(report))
     for summary in report.summaries():
         console.print(summary_text(summary), highlight=False)
     if report.runs:
         console.print(runs_table("Whole runs", report.runs))
+    if report.areas:
+        console.print(iterations_table("One iteration by size and element", report.areas))
     if report.grid:
         title = "Cost by size and element (cut short, the totals extrapolated to the preset's iterations)"
         console.print(runs_table(title, report.grid))
 
 
-def iterations_table(passes: Sequence[PassesFigures]) -> Table:
+def iterations_table(title: str, passes: Sequence[PassesFigures]) -> Table:
     """One iteration of each pass: the product's time, the twin's, their ratio, and the share of the roofline."""
     one = ("twin", "ratio", "of best")
-    table = _table("One iteration", ("case", "px", "device", "pass 1", *one, "pass 2", *one, "best convolution"))
+    table = _table(title, ("case", "px", "device", "pass 1", *one, "pass 2", *one, "best convolution"))
     for figures in passes:
         table.add_row(
             *(figures.case, str(figures.size_px), figures.device),

@@ -73,7 +73,7 @@ def test_what_was_asked_reaches_the_services(
     parameters |= {"parity": {"binned_histogram": True}}
     Path("p.json").write_text(json.dumps(parameters))
     flags = "--at -0.5,0.75 --height 0.25 --rotate -30 --flip --method grabcut --preset draft --level 8 --network vgg19"
-    sizes = "--size 96 --object-size 77"
+    sizes = "--size 96 --object-size 77 --style-region 0,0.25,0.5,0.75 --min-improvement 0.125"
     more = "--pass1-iterations 5 --pass2-iterations 7 --frame-interval 0.5 --parameters p.json"
     arguments = f"{flags} {sizes} {more}".split()
     outcome = run("harmonize", *photo_and_painting, "-o", "out.webp", *arguments)
@@ -100,10 +100,12 @@ def test_what_was_asked_reaches_the_services(
         working_long_side_px=96,
         object_size_px=77,
         seed=1,
-        pass1=pb.Pass1Parameters(iteration_count=5),
-        pass2=pb.Pass2Parameters(iteration_count=7, ring_radius_cells=0),
+        pass1=pb.Pass1Parameters(iteration_count=5, min_improvement=0.125),
+        pass2=pb.Pass2Parameters(iteration_count=7, ring_radius_cells=0, min_improvement=0.125),
         parity=pb.ParityParameters(binned_histogram=True),
+        style_region=pb.StyleRegion(left_fraction=0, top_fraction=0.25, width_fraction=0.5, height_fraction=0.75),
     )
+    assert not request.HasField("style_mask")
     assert request.stream.frame_interval.ToMilliseconds() == 500
     assert request.stream.result_format == image_pb2.IMAGE_FORMAT_WEBP
 
@@ -128,6 +130,17 @@ def test_what_was_not_said_stays_unset(
     assert not preprocess.requests[0].HasField("compositing")
     assert harmonize.requests[0].parameters == pb.HarmonizeParameters()
     assert not harmonize.requests[0].stream.HasField("frame_interval")
+
+
+def test_a_style_mask_goes_along_and_stays_in_the_told_command(
+    endpoint: str, harmonize: Harmonize, photo_and_painting: list[Path]
+) -> None:
+    write_pictures(Path(), "style.png")
+    error = ServiceError(REASONS.ERROR_REASON_STAGE_FAILED, "pass 2 went wrong", metadata={"stage": "pass2"})
+    outcome = failing_run(harmonize, 8, error, *photo_and_painting, "--style-mask", "style.png")
+    assert harmonize.requests[0].style_mask.data == Path("style.png").read_bytes()
+    told = one_json(outcome.stdout)["go_on"]
+    assert all("--style-mask style.png" in command for command in told)
 
 
 def test_prepared_files_need_no_preprocess_service(
@@ -209,7 +222,8 @@ def test_after_a_failure_the_files_are_kept_and_the_told_command_goes_on(
     endpoint: str, preprocess: Preprocess, harmonize: Harmonize, photo_and_painting: list[Path]
 ) -> None:
     error = ServiceError(REASONS.ERROR_REASON_STAGE_FAILED, "pass 2 went wrong", metadata={"stage": "pass2"})
-    outcome = failing_run(harmonize, 8, error, *photo_and_painting, "--at", "0.2,0.3", "--flip")
+    region = ("--style-region", "0,0.25,0.5,0.75")
+    outcome = failing_run(harmonize, 8, error, *photo_and_painting, "--at", "0.2,0.3", "--flip", *region)
     assert outcome.exit_code == 1
     assert lines_about(outcome.stderr, "painterly") == ["pass 2 went wrong"]
     assert not Path("out.png").exists()
@@ -300,6 +314,9 @@ def test_a_server_that_is_not_there(prepared: list[str]) -> None:
         ("photo.png painting.png -o out.png --at 300,200", "must be fractions"),
         ("photo.png painting.png -o out.png --at middle", "is neither two numbers"),
         ("photo.png painting.png -o out.png --level 11", "--level"),
+        ("photo.png painting.png -o out.png --style-region 0.5,0,0.6,1", "must lie within the painting"),
+        ("photo.png painting.png -o out.png --style-region left", "is not four numbers"),
+        ("photo.png painting.png -o mask.png --style-mask mask.png", "would overwrite --style-mask"),
         ("photo.png painting.png -o out.png --composite c.png", "--mask too"),
         ("photo.png painting.png -o out.png --composite c.png --mask m.png", "without PHOTO"),
         ("painting.png -o out.png --composite c.png --mask m.png --height 0.2 --flip", "--height, --flip: "),

@@ -40,15 +40,18 @@ def patch_similarity(source: Array, style: Array, p: tuple[int, int], q: tuple[i
     return dot / (source_norm * style_norm + 1e-9)
 
 
-def nearest_neighbor_field(source: Tensor, style: Tensor, measure: str) -> tuple[list[int], list[float]]:
+def nearest_neighbor_field(
+    source: Tensor, style: Tensor, measure: str, allowed: Tensor | None = None
+) -> tuple[list[int], list[float]]:
     """The match and its similarity of every source position, by a double loop; the first of equals wins."""
+    admitted = [True] * style[0].numel() if allowed is None else allowed.flatten().tolist()
     a, b = source.double().numpy(), style.double().numpy()
     matches, values = [], []
     for p in itertools.product(range(a.shape[1]), range(a.shape[2])):
-        best, match = -math.inf, 0
+        best, match = -math.inf, admitted.index(True)
         for index, q in enumerate(itertools.product(range(b.shape[1]), range(b.shape[2]))):
             value = patch_similarity(a, b, p, q, measure)
-            if value > best:
+            if admitted[index] and value > best:
                 best, match = value, index
         matches.append(match)
         values.append(best)
@@ -56,7 +59,13 @@ def nearest_neighbor_field(source: Tensor, style: Tensor, measure: str) -> tuple
 
 
 def refine_nnf(
-    nnf: Sequence[int], positions: Sequence[int], guide: Tensor, *, bound: int = 1, radius: int = 2
+    nnf: Sequence[int],
+    positions: Sequence[int],
+    guide: Tensor,
+    *,
+    bound: int = 1,
+    radius: int = 2,
+    allowed: Tensor | None = None,
 ) -> list[int]:
     """One Jacobi sweep of section 3.2; the candidates' upper bounds are ``h - radius - bound``, included."""
     colors = guide.double().numpy()
@@ -73,7 +82,8 @@ def refine_nnf(
                 cy, cx = my - oy, mx - ox
                 if 0 <= cy < height and 0 <= cx < width:
                     neighbors.append((cy, cx))
-                if radius <= cy <= height - radius - bound and radius <= cx <= width - radius - bound:
+                within = radius <= cy <= height - radius - bound and radius <= cx <= width - radius - bound
+                if within and (allowed is None or bool(allowed[cy, cx])):
                     candidates.append((cy, cx))
         best = math.inf
         for cy, cx in candidates:

@@ -159,6 +159,33 @@ def test_every_measure_equals_a_double_loop(
 
 
 @pytest.mark.parametrize("measure", MEASURES)
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_restricted_search_equals_a_double_loop_over_what_is_allowed(measure: Measure, seed: int) -> None:
+    source, style = sparse(3, 5, 6, seed=3), sparse(3, 6, 7, seed=4)
+    allowed = torch.rand(6, 7, generator=torch.Generator().manual_seed(seed)) < 0.25
+    expected_match, expected = reference.nearest_neighbor_field(source, style, measure.value, allowed)
+    for chunk_elements in (1, 11, 2**24):
+        match, similarity = nearest_neighbor_field(
+            source, style, everywhere(source), measure, allowed=allowed, chunk_elements=chunk_elements
+        )
+        assert similarity.tolist() == pytest.approx(expected, abs=1e-12)
+        assert match.tolist() == expected_match
+    assert bool(allowed.flatten()[match].all())
+
+
+def test_where_the_measure_admits_nothing_that_is_allowed_the_first_of_it_is_taken() -> None:
+    # Patches inside a picture are never matched with its corner.
+    features, allowed = positive(3, 5, 5), torch.zeros(5, 5, dtype=torch.bool)
+    allowed[4, 4] = True
+    match, similarity = nearest_neighbor_field(
+        features, features, torch.tensor([12, 24]), Measure.UNIT_SUM, allowed=allowed
+    )
+    assert match.tolist() == [24, 24]
+    assert similarity.tolist()[0] == -math.inf
+    assert similarity.tolist()[1] == pytest.approx(4, abs=1e-6)
+
+
+@pytest.mark.parametrize("measure", MEASURES)
 @pytest.mark.parametrize("chunk_elements", [1, 30, 2**24])
 def test_ties_go_to_the_lowest_index(measure: Measure, chunk_elements: int) -> None:
     # One-hot features of one cell per patch: similarities are exact, so equal ones are exactly equal.

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from painterly_harmonize.algorithm import optimize
-from painterly_harmonize.algorithm.optimize import NEVER, Evaluation, Step, Tolerances, minimize
+from painterly_harmonize.algorithm.optimize import NEVER, Evaluation, Plateau, Step, Tolerances, minimize
 
 Gradient = Callable[[Tensor], Tensor]
 
@@ -213,3 +213,27 @@ def test_a_bound_that_is_never_met_changes_the_first_step_alone() -> None:
 def test_a_bounded_run_without_a_gradient_stays() -> None:
     start = torch.tensor([3.0, 4.0], dtype=torch.float64)
     assert all(torch.equal(x, start) for x in bounded(torch.zeros_like, start, count=3, rate=1.0, max_step=5))
+
+
+@pytest.mark.parametrize(
+    ("share", "losses", "ends_at"),
+    [
+        # A fall of 10 % from 25 to 50, of 1 % from 50 to 75.
+        (0.05, {25: 100.0, 50: 90.0, 75: 89.1}, 75),
+        (0.2, {25: 100.0, 50: 90.0, 75: 89.1}, 50),
+        (0.005, {25: 100.0, 50: 90.0, 75: 89.1}, None),
+        # Nothing to compare with at first; what rises has stopped falling; nothing ends without a share.
+        (0.5, {25: 1e30}, None),
+        (0.01, {25: 100.0, 50: 101.0}, 50),
+        (0.0, {25: 100.0, 50: 100.0, 75: 200.0}, None),
+    ],
+)
+def test_a_plateau_is_seen_every_25_iterations(share: float, losses: dict[int, float], ends_at: int | None) -> None:
+    plateau = Plateau(share)
+    found = None
+    for iteration in range(1, max(losses) + 1):
+        # Between, losses that would end it at once, were they looked at.
+        if plateau.is_reached(iteration, torch.tensor(losses.get(iteration, 1e-3 * iteration))):
+            found = iteration
+            break
+    assert found == ends_at

@@ -106,3 +106,24 @@ def test_a_call_gives_the_known_features_to_the_last_bit(known: Tensor) -> None:
 def test_a_tap_that_the_network_does_not_have_is_named(network: FeatureNetwork, known: Tensor) -> None:
     with pytest.raises(KeyError, match="relu9_1"):
         PartialFeatures(network, known, WHOLE, {"relu9_1": WHOLE})
+
+
+def test_half_precision_layers_give_whole_precision_features_and_nearly_the_same_gradient(known: Tensor) -> None:
+    live = LIVE[0]
+    gradients = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        network = toy_network(torch.float32, layer_dtype=dtype)
+        partial = partial_features(network, known.float(), live)
+        other = moved(known.float(), live)
+
+        def at_tap(name: str, tap: TapCells, arriving: Tensor | None) -> Tensor:
+            assert tap.cells.dtype == torch.float32
+            own = tap.crop_live(tap.cells)
+            return own if arriving is None else own + arriving
+
+        gradients[dtype] = partial.gradient(live.crop(other), at_tap).flatten()
+        assert gradients[dtype].dtype == torch.float32
+    exact, half = gradients[torch.float32], gradients[torch.bfloat16]
+    assert not torch.equal(exact, half)
+    # Rounding chooses another cell in some poolings, and other cells at some thresholds.
+    assert float(torch.nn.functional.cosine_similarity(exact, half, dim=0)) > 0.97

@@ -51,9 +51,9 @@ def all_corners(image: Tensor, stride: int = 1) -> Tensor:
     return torch.tensor([y * width + x for y, x in itertools.product(rows, columns)])
 
 
-def found(image: Tensor, anchors: Tensor, painting: Tensor, stride: int = 1) -> Tensor:
+def found(image: Tensor, anchors: Tensor, painting: Tensor, stride: int = 1, allowed: Tensor | None = None) -> Tensor:
     """What the search returns."""
-    search = nearest_patches(image, anchors, painting, stride)
+    search = nearest_patches(image, anchors, painting, stride, allowed=allowed)
     while True:
         try:
             next(search)
@@ -156,9 +156,33 @@ def test_identical_patches_are_listed_once(
     for corner in all_corners(painting, stride).tolist():
         seen.setdefault(tuple(patches_at(painting, torch.tensor([corner]))[0].tolist()), corner)
     with Workers(painting.device, lambda: None) as workers:
-        listed = patch_index._distinct_corners(painting, stride, workers).tolist()
+        listed = patch_index._distinct_corners(painting, stride, None, workers).tolist()
     assert listed == list(seen.values())
     assert len(listed) < len(all_corners(painting, stride))
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("kind", PICTURES)
+def test_only_patches_that_are_allowed_are_found(kind: str, stride: int) -> None:
+    image, painting = picture(kind, 15, 17, seed=1), picture(kind, 24, 21)
+    allowed = torch.zeros(18, 15, dtype=torch.bool)
+    allowed[5:12, 3:9] = True
+    anchors, candidates = all_corners(image), all_corners(painting, stride)
+    inside = allowed[candidates // 21, candidates % 21]
+    match = found(image, anchors, painting, stride, allowed)
+    distances = torch.cdist(patches_at(image, anchors), patches_at(painting, candidates[inside]))
+    best = distances.amin(1)
+    distance = (patches_at(image, anchors) - patches_at(painting, match)).norm(dim=1)
+    torch.testing.assert_close(distance, best, atol=1e-6, rtol=0)
+    assert bool(allowed[match // 21, match % 21].all())
+
+
+def test_where_the_stride_leaves_out_all_that_is_allowed_everything_is_searched() -> None:
+    image, painting = picture("noise", 15, 17, seed=1), picture("noise", 24, 21)
+    allowed = torch.zeros(18, 15, dtype=torch.bool)
+    allowed[5, 3] = True
+    anchors = all_corners(image)
+    assert torch.equal(found(image, anchors, painting, 2, allowed), found(image, anchors, painting, 2))
 
 
 def test_signatures_never_exaggerate_a_distance() -> None:

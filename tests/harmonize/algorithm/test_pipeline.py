@@ -4,24 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from dataclasses import fields, replace
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from painterly_harmonize.algorithm import canvas, masks, pass2
-from painterly_harmonize.algorithm.errors import AlgorithmError, MaskEmpty, StageFailed, Stopped
+from painterly_harmonize.algorithm import canvas, masks, pass2, patch_search, postprocess
+from painterly_harmonize.algorithm.errors import AlgorithmError, MaskEmpty, ParameterError, StageFailed, Stopped
 from painterly_harmonize.algorithm.params import (
     HarmonizeParams,
     ParityParams,
     Pass1Params,
     Pass2Params,
     PostprocessParams,
+    StyleRegion,
 )
 from painterly_harmonize.algorithm.pipeline import harmonize, run_pass1, run_pass2
 from painterly_harmonize.algorithm.problem import Working
 from painterly_harmonize.algorithm.region import Region
-from painterly_harmonize.algorithm.stage import Event, Inputs, Iterate, Result, Stage, StageResult
+from painterly_harmonize.algorithm.stage import Event, Inputs, Iterate, Result, Stage, StageResult, with_style_region
 from painterly_harmonize.algorithm.style_cache import StyleCache
 from painterly_harmonize.algorithm.style_level import Pass2Weights, painting_noise
 from painterly_harmonize.algorithm.vgg import CAFFE_INPUT, FeatureNetwork, build_network
@@ -75,6 +77,56 @@ def beyond(mask: Tensor, distance: int) -> Tensor:
     return torch.nn.functional.max_pool2d(mask, reach, stride=1, padding=distance - 1)[0, 0] == 0
 
 
+# --- the part of the painting that lends its hand ---------------------------------------------------------------------
+
+
+def with_other_columns(image: Tensor, first: int) -> Tensor:
+    other = image.clone()
+    other[..., first:] = 1 - image[..., first:]
+    return other
+
+
+def test_what_is_outside_the_style_region_has_no_say() -> None:
+    # What changes is far to the right of object and region, beyond what any tap reads from there.
+    inputs = toy_inputs(width=320, mask=rectangle_mask(80, 320, (26, 53), (40, 70)))
+    region = StyleRegion(left_fraction=0, top_fraction=0, width_fraction=0.375, height_fraction=1)
+    changed = replace(
+        inputs,
+        painting=with_other_columns(inputs.painting, 240),
+        composite=with_other_columns(inputs.composite, 240),
+    )
+
+    def object_of(inputs: Inputs, params: HarmonizeParams) -> Tensor:
+        return result_of(all_events(inputs, params)).image[:, :120]
+
+    restricted = replace(PARAMS, style_region=region)
+    assert torch.equal(object_of(inputs, restricted), object_of(changed, restricted))
+    assert not torch.equal(object_of(inputs, PARAMS), object_of(changed, PARAMS))
+    assert not torch.equal(object_of(inputs, PARAMS), object_of(inputs, restricted))
+    lent = result_of(all_events(inputs, restricted)).style_mask
+    assert lent is not None
+    assert lent[:, :120].any()
+    assert not lent[:, 120:].any()
+    mask = torch.zeros_like(inputs.mask)
+    mask[..., :120] = 1
+    assert torch.equal(object_of(replace(inputs, style_mask=mask), PARAMS), object_of(inputs, restricted))
+
+
+def test_a_style_region_has_one_pixel_at_least_and_one_source() -> None:
+    inputs = toy_inputs()
+    with pytest.raises(ParameterError, match=r"width_fraction: must be from 1e-06 to 0\.25, got 0\.5"):
+        StyleRegion(left_fraction=0.75, top_fraction=0.5, width_fraction=0.5, height_fraction=0.5)
+    dot = StyleRegion(left_fraction=0.5, top_fraction=0.5, width_fraction=1e-6, height_fraction=1e-6)
+    mask = with_style_region(inputs, dot).style_mask
+    assert mask is not None
+    assert torch.nonzero(mask[0, 0]).tolist() == [[40, 32]]
+    assert with_style_region(inputs, None) is inputs
+    with pytest.raises(AlgorithmError, match="style_region"):
+        with_style_region(replace(inputs, style_mask=mask), dot)
+    with pytest.raises(MaskEmpty, match="style_mask"):
+        replace(inputs, style_mask=torch.zeros_like(inputs.mask))
+
+
 # --- events ---------------------------------------------------------------------------------------------------------
 
 
@@ -102,6 +154,24 @@ def test_events_come_in_order_and_end_in_one_result() -> None:
     assert last[-1][0] == last[-1][1] > 0
     assert isinstance(events[-2], Iterate)
     assert events[-2].stage is Stage.POSTPROCESSING
+
+
+@pytest.mark.parametrize("stage", [Stage.PASS1, Stage.PASS2])
+def test_a_pass_ends_early_where_its_loss_no_longer_falls_with_the_picture_that_it_has(stage: Stage) -> None:
+    passes = {Stage.PASS1: "pass1", Stage.PASS2: "pass2"}
+    long = replace(
+        PARAMS,
+        pass1=Pass1Params(iteration_count=300 if stage is Stage.PASS1 else 2, max_step=16),
+        pass2=Pass2Params(iteration_count=300 if stage is Stage.PASS2 else 2, max_step=16),
+    )
+    own = getattr(long, passes[stage])
+    short = replace(long, **{passes[stage]: replace(own, min_improvement=0.5)})
+    events = all_events(toy_inputs(), short)
+    last = [e for e in events if isinstance(e, Iterate) and e.stage is stage][-1]
+    assert last.iteration == last.iteration_count
+    assert last.iteration in range(50, 300, 25)
+    cut = replace(long, **{passes[stage]: replace(own, iteration_count=last.iteration)})
+    assert torch.equal(result_of(events).image, result_of(all_events(toy_inputs(), cut)).image)
 
 
 def test_iterates_show_losses_and_a_picture() -> None:
@@ -135,6 +205,9 @@ def test_result_tells_what_was_found() -> None:
     assert result.pass2_weights == pytest.approx(
         {"content": 2, "style": 5, "histogram": (10 - smoothness) * 5, "total_variation": smoothness * 5}, rel=1e-6
     )
+    assert result.style_mask is not None
+    assert (result.style_mask.shape, result.style_mask.dtype) == ((80, 64), torch.bool)
+    assert 0 < int(result.style_mask.sum()) < 80 * 64
     changed = (result.image != as_bytes(inputs.painting)).any(-1)
     assert result.changed_pixel_count == int(changed.sum()) > 0
     assert result.blend_pixel_count == int((~beyond(inputs.mask, 7)).sum())
@@ -332,6 +405,25 @@ def test_postprocessing_of_a_region_equals_that_of_the_whole_picture(monkeypatch
     assert torch.equal(result_of(all_events(inputs, PARAMS, network)).image, result_of(cropped).image)
 
 
+def test_postprocessing_that_runs_out_of_memory_begins_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = all_events(toy_inputs())
+    search, faults = patch_search.nearest_patches, [lambda: torch.empty(2**50)]
+
+    def failing(*args: Any) -> Any:
+        if faults:
+            faults.pop()()
+        return search(*args)
+
+    monkeypatch.setattr(postprocess, "nearest_patches", failing)
+    hit = all_events(toy_inputs())
+    assert not faults
+    assert [event.stage for event in hit if isinstance(event, StageResult)] == [Stage.PASS1, Stage.PASS2]
+    assert torch.equal(result_of(hit).image, result_of(plain).image)
+    faults += [lambda: torch.empty(2**50)] * 2
+    with pytest.raises(RuntimeError, match="DefaultCPUAllocator"):
+        all_events(toy_inputs())
+
+
 def test_postprocessing_steps_can_be_skipped() -> None:
     inputs, network = toy_inputs(), toy_network()
     images = {}
@@ -468,9 +560,10 @@ def test_quantized_first_results_are_whole_levels(quantize: bool, monkeypatch: p
         check: Callable[[], None],
         styles: StyleCache,
         chunk_elements: int,
+        note_style: Callable[[Tensor], None],
     ) -> Generator[Iterate, None, Tensor]:
         seen.append(pass1_result)
-        return original(working, pass1_result, params, weights, network, check, styles, chunk_elements)
+        return original(working, pass1_result, params, weights, network, check, styles, chunk_elements, note_style)
 
     monkeypatch.setattr(pass2, "run_pass2", recording)
     events = all_events(toy_inputs(), replace(PARAMS, parity=ParityParams(quantize_pass1_result=quantize)))

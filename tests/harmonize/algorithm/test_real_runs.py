@@ -10,10 +10,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from painterly_harmonize.algorithm.params import HarmonizeParams, Pass1Params, Pass2Params
+from painterly.weights import WeightStore
+from painterly_harmonize.algorithm.params import HarmonizeParams, NetworkName, Pass1Params, Pass2Params
 from painterly_harmonize.algorithm.pipeline import harmonize
 from painterly_harmonize.algorithm.stage import Inputs, Iterate, Result, Stage
-from painterly_harmonize.algorithm.vgg import FeatureNetwork
+from painterly_harmonize.algorithm.vgg import FeatureNetwork, load_network
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 WIDTH, HEIGHT = 112, 96
@@ -89,3 +90,15 @@ def test_losses_fall_and_content_rises_from_zero(painting: str, vgg16: FeatureNe
     original = (inputs.painting * 255).round().to(torch.uint8)[0].permute(1, 2, 0)
     outside = torch.nn.functional.max_pool2d(inputs.mask, 13, stride=1, padding=6)[0, 0] == 0
     assert torch.equal(result.image[outside], original[outside])
+
+
+@pytest.mark.slow
+@pytest.mark.weights
+@pytest.mark.timeout(600)
+def test_half_precision_convolutions_reach_the_same_losses(vgg16: FeatureNetwork) -> None:
+    inputs = astronaut_in_a_painting("van_gogh_village_street_auvers.jpg")
+    half = load_network(NetworkName.VGG16, WeightStore().path("vgg16"), torch.device("cpu"), torch.bfloat16)
+    exact, rough = (run(inputs, network)[0] for network in (vgg16, half))
+    for stage in (Stage.PASS1, Stage.PASS2):
+        assert rough[stage, "style"][-1] == pytest.approx(exact[stage, "style"][-1], rel=0.1)
+        assert rough[stage, "content"][-1] == pytest.approx(exact[stage, "content"][-1], rel=0.1)

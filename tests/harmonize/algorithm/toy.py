@@ -36,9 +36,11 @@ def toy_network(
     seed: int = 0,
     plan: LayerPlan = TOY_PLAN,
     input_scale: InputScale = CAFFE_INPUT,
+    layer_dtype: torch.dtype | None = None,
 ) -> FeatureNetwork:
     """The toy network; the same ``seed`` gives the same weights in every dtype up to rounding."""
-    return build_network(plan, plan_tensors(plan, dtype=dtype, seed=seed), input_scale, name="toy")
+    tensors = plan_tensors(plan, dtype=dtype, seed=seed)
+    return build_network(plan, tensors, input_scale, name="toy", layer_dtype=layer_dtype)
 
 
 def picture(height: int, width: int, *, seed: int, dtype: torch.dtype = torch.float32) -> Tensor:

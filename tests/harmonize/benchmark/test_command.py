@@ -30,6 +30,7 @@ def plan(*, baseline: bool = False, grid: bool = False, presets: tuple[Preset, .
         devices=["cpu"],
         threads=2,
         network=NetworkName.VGG16,
+        precision="float32",
         iterations=5,
         baseline=baseline,
         grid=grid,
@@ -65,11 +66,14 @@ def test_the_baseline_adds_memory_and_presets_add_runs() -> None:
 
 
 def test_the_grid_varies_size_and_area_of_the_first_case() -> None:
-    work = [one.spec for one in measurements(plan(grid=True)) if one.title.startswith("grid: ")]
+    every = [one.spec for one in measurements(plan(grid=True)) if one.title.startswith("grid: ")]
+    areas = [spec.setting.case.area for spec in every if isinstance(spec, PassesSpec)]
+    assert areas == [0.05, 0.1, 0.2, 0.4] * len(plan().sizes_px)
+    work = [spec for spec in every if isinstance(spec, RunSpec)]
     found = {(spec.setting.size_px, spec.setting.case.area) for spec in work}
     assert found == {(size, area) for size in (512, 1024, 2048, 4096) for area in (0.05, 0.1, 0.2, 0.4)}
-    assert all(isinstance(spec, RunSpec) and spec.iterations == 5 for spec in work)
-    assert {spec.setting.case.name for spec in work} == {"a"}
+    assert all(spec.iterations == 5 for spec in work)
+    assert {spec.setting.case.name for spec in every} == {"a, 5%", "a, 10%", "a, 20%", "a, 40%"}
 
 
 @pytest.mark.parametrize(

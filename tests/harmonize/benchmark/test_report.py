@@ -109,7 +109,7 @@ def test_the_file_holds_everything(report: Report, tmp_path: Path) -> None:
     path = tmp_path / "figures.json"
     report.save(path)
     content = json.loads(path.read_text())
-    assert list(content) == ["environment", "passes", "memory", "runs", "grid", "summary"]
+    assert list(content) == ["environment", "passes", "memory", "runs", "areas", "grid", "summary"]
     assert content["environment"] == {"threads": 2}
     assert content["passes"][1]["pass1"] == {
         "product_s": 0.5,
@@ -129,11 +129,11 @@ def test_a_file_that_cannot_be_written_is_wrong_usage(report: Report, tmp_path: 
 
 
 def test_the_tables_show_the_figures(report: Report) -> None:
-    report.grid = report.runs
+    report.grid, report.areas = report.runs, report.passes[:1]
     stream = io.StringIO()
     tables.show(report, Console(file=stream, width=160))
     rows = [" ".join(line.split()) for line in stream.getvalue().splitlines()]
-    assert "a 512 cpu 500 ms 1.5 s 3.0x 80 % 250 ms 1.5 s 6.0x 40 % 200 GFLOP/s" in rows
+    assert rows.count("a 512 cpu 500 ms 1.5 s 3.0x 80 % 250 ms 1.5 s 6.0x 40 % 200 GFLOP/s") == 2
     assert "a 512 cpu 2.0 s 60.0 s 30.0x 99.98 % 10 MiB 200 MiB 5 % 300 MiB - -" in rows
     assert "a 256 cpu 500 ms - - 80 % 250 ms - - 40 % 200 GFLOP/s" in rows
     run = "a 512x400 448x350 20 % draft cpu 4.0 s 60 x 500 ms 120 x 250 ms 7.0 s 71.0 s 125 ms 4.0 s 500 MiB"

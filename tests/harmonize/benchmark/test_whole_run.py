@@ -68,6 +68,7 @@ def result() -> Result:
         changed_pixel_count=0,
         blend_pixel_count=0,
         working_size=(4, 4),
+        style_mask=None,
         params=HarmonizeParams(),
     )
 
