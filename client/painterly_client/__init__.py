@@ -25,7 +25,7 @@ from painterly_client._errors import (
     ServerError,
     ServerUnavailable,
 )
-from painterly_client._events import Event, Frame, Progress, Queued, Result
+from painterly_client._events import Event, Frame, Progress, Queued, Result, StylizationLevel
 from painterly_client._quality import QualityMeasures, QualityReport, QualityWarning, StyleMeasures
 from painterly_client._sync import Client, EventStream
 from painterly_client._types import (
@@ -115,4 +115,5 @@ __all__ = [
     "StreamOptions",
     "StyleMeasures",
     "StyleRegion",
+    "StylizationLevel",
 ]

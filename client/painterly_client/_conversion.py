@@ -23,7 +23,7 @@ from painterly.v1 import image_pb2
 from painterly.v1 import preprocess_service_pb2 as preprocess_pb
 from painterly_client import _types
 from painterly_client._errors import ServerError, invalid
-from painterly_client._events import Event, Frame, Progress, Queued, Result
+from painterly_client._events import Event, Frame, Progress, Queued, Result, StylizationLevel
 from painterly_client._quality import quality_of
 
 if TYPE_CHECKING:
@@ -199,7 +199,12 @@ def _result(message: harmonize_pb.ResultEvent) -> Result:
         weights_checksum=message.weights_checksum,
         stage_times_s={_stage(each.stage): _seconds(each.duration) for each in message.stage_times},
         quality=quality_of(message.quality) if message.HasField("quality") else None,
+        stylization_level=_level(message.stylization_level) if message.HasField("stylization_level") else None,
     )
+
+
+def _level(message: harmonize_pb.StylizationLevel) -> StylizationLevel:
+    return StylizationLevel(value=message.value, is_estimated=message.is_estimated, reasons=tuple(message.reasons))
 
 
 def _fill(message: _Message, parameters: Any, path: str) -> _Message:

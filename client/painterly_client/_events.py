@@ -45,11 +45,21 @@ class Frame:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StylizationLevel:
+    """The level, 1 to 10, that a run used. Where the server estimated it from the painting, ``reasons`` say why."""
+
+    value: float
+    is_estimated: bool
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Result:
     """The finished picture, of the painting's size, and how it came about.
 
-    ``parameters_used`` has every field set, so that the run can be repeated. ``pass2_weights`` are the weights that the
-    stylization level and the painting's noise led to, under the names of the losses; empty where the second pass did
+    ``parameters_used`` has every field set, so that the run can be repeated. ``stylization_level``
+    says where the level came from; None from a server that does not say. ``pass2_weights`` are the weights that the
+    level and the painting's noise led to, under the names of the losses; empty where the second pass did
     not run. ``changed_pixel_count`` pixels differ from the painting, ``blend_pixel_count`` lie in the blend's support.
     The passes ran at ``working_width_px`` by ``working_height_px``. ``weights_checksum`` is ``sha256:`` and 64 hex
     digits. ``stage_times_s`` is in the order of the stages. ``quality`` is what the server measured of the picture
@@ -71,6 +81,7 @@ class Result:
     weights_checksum: str
     stage_times_s: Mapping[Stage, float]
     quality: QualityReport | None = None
+    stylization_level: StylizationLevel | None = None
 
 
 Event: TypeAlias = Queued | Progress | Frame | Result

@@ -252,10 +252,11 @@ class StyleRegion:
 class HarmonizeParameters:
     """The whole computation.
 
-    ``stylization_level`` is the strength of the painting's style (1 realistic, 5 impressionist, 10 expressionist),
-    ``working_long_side_px`` bounds the long side at which the passes run (64 to 2048), ``object_size_px`` chooses their
-    scale by the size that the object has there (16 to 1024), ``seed`` is 0 to 2^31-1. Without ``memory_policy`` a size
-    that the preset chose is reduced where memory does not suffice, and one that is given here refused.
+    ``stylization_level`` is the strength of the painting's style (1 realistic, 5 impressionist, 10 expressionist; by
+    default estimated from it), ``working_long_side_px`` bounds the long side at which the passes run (64 to 2048),
+    ``object_size_px`` chooses their scale by the size that the object has there (16 to 1024), ``seed`` is 0 to 2^31-1.
+    Without ``memory_policy`` a size that the preset chose is reduced where memory does not suffice, and one that is
+    given here refused.
     """
 
     preset: Preset | None = None

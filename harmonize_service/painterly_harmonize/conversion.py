@@ -135,7 +135,7 @@ def _memory_policy(message: pb.HarmonizeParameters) -> MemoryPolicy:
 
 
 def params_to_proto(params: HarmonizeParams) -> pb.HarmonizeParameters:
-    """Write parameters with every field set, but for an object size where there is none."""
+    """Write parameters with every field set, but for an object size or a level where there is none."""
     return pb.HarmonizeParameters(
         preset=_number_of(params.preset, _PRESETS),
         network=_number_of(params.network, _NETWORKS),

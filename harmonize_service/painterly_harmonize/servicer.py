@@ -235,6 +235,9 @@ class HarmonizeServicer(pb_grpc.HarmonizeServiceServicer):
             pass2_weights=pb.Pass2Weights(**result.pass2_weights) if result.pass2_weights else None,
             changed_pixel_count=result.changed_pixel_count,
             blend_pixel_count=result.blend_pixel_count,
+            stylization_level=pb.StylizationLevel(
+                value=result.level.value, is_estimated=result.level.is_estimated, reasons=result.level.reasons
+            ),
             working_height_px=result.working_size[0],
             working_width_px=result.working_size[1],
             device=describe_device(self._device),

@@ -43,6 +43,7 @@ from painterly_client import (
     ServerError,
     Stage,
     StreamOptions,
+    StylizationLevel,
 )
 from painterly_client._conversion import (
     _ENUMS,
@@ -297,6 +298,7 @@ def test_a_result_carries_everything() -> None:
             pb.StageTime(stage=pb.STAGE_PASS1, duration=Duration(seconds=1)),
             pb.StageTime(stage=pb.STAGE_POSTPROCESSING, duration=Duration(nanos=1000)),
         ],
+        stylization_level=pb.StylizationLevel(value=4.5, is_estimated=True, reasons=["deep shadows (-0.5)"]),
     )
     assert event_of(pb.HarmonizeResponse(result=message)) == Result(
         image=b"tiff",
@@ -313,6 +315,7 @@ def test_a_result_carries_everything() -> None:
         device="cpu",
         weights_checksum="sha256:00",
         stage_times_s={Stage.PASS1: 1.0, Stage.POSTPROCESSING: 1e-6},
+        stylization_level=StylizationLevel(value=4.5, is_estimated=True, reasons=("deep shadows (-0.5)",)),
     )
 
 
@@ -321,6 +324,7 @@ def test_the_first_pass_alone_has_no_weights_of_the_second() -> None:
     event = event_of(pb.RunPass1Response(result=pb.ResultEvent(image=image)))
     assert isinstance(event, Result)
     assert event.pass2_weights == {}
+    assert event.stylization_level is None
 
 
 def test_an_event_of_a_newer_server_is_skipped() -> None:

@@ -63,6 +63,7 @@ NAMES = [
     "StreamOptions",
     "StyleMeasures",
     "StyleRegion",
+    "StylizationLevel",
 ]
 HEAVY = {"torch", "numpy", "PIL", "cv2", "requests", "click", "rich"}
 

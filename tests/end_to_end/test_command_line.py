@@ -185,6 +185,10 @@ def test_embedded_services_turn_a_photo_and_a_painting_into_a_result(tmp_path: P
     told = json.loads(outcome.stdout)
     assert (told["method_used"], told["device"]) == ("alpha", "cpu")
     assert told["parameters_used"]["pass1"]["iteration_count"] == 3
+    level = told["stylization_level"]
+    assert level["is_estimated"]
+    assert 1 <= level["value"] == told["parameters_used"]["stylization_level"] <= 10
+    assert 1 <= len(level["reasons"]) <= 3
     result, painting = read_pixels(Path("out.png")), read_pixels(Path("painting.png"))
     changed = (result != painting).any(axis=2)
     assert changed.sum() == told["changed_pixel_count"] > 0

@@ -160,8 +160,13 @@ def unset_fields(message: Message) -> list[str]:
 
 
 def test_parameters_used_have_every_field_set() -> None:
+    assert unset_fields(params_to_proto(OWN)) == []
     message = params_to_proto(HarmonizeParams())
-    assert [name for name in unset_fields(message) if not name.startswith("style_region")] == []
+    # Only a painting can say more of the level, and nothing of a region is the whole.
+    assert [name for name in unset_fields(message) if not name.startswith("style_region.")] == [
+        "stylization_level",
+        "style_region",
+    ]
     assert message.preset == pb.PRESET_STANDARD
     assert message.pass1.iteration_count == 200
     assert message.pass2.refinement_guide == pb.REFINEMENT_GUIDE_RGB

@@ -18,7 +18,7 @@ from painterly.v1 import harmonize_service_pb2 as pb
 from painterly_harmonize.algorithm import pipeline
 from painterly_harmonize.algorithm.errors import StageFailed, Stopped
 from painterly_harmonize.algorithm.params import HarmonizeParams, Pass1Params
-from painterly_harmonize.algorithm.stage import Event, Iterate, Result, Stage, StageResult
+from painterly_harmonize.algorithm.stage import Event, Iterate, Result, Stage, StageResult, StylizationLevel
 from painterly_harmonize.conversion import StreamOptions
 from painterly_harmonize.images import read_pictures
 from painterly_harmonize.jobs import Job, JobQueue, Work
@@ -37,6 +37,7 @@ RESULT = Result(
     working_size=(20, 30),
     style_mask=None,
     params=HarmonizeParams(),
+    level=StylizationLevel(value=5, is_estimated=False),
 )
 
 

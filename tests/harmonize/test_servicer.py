@@ -6,6 +6,7 @@ import asyncio
 import io
 import time
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from torch import Tensor
 from painterly.v1 import harmonize_service_pb2 as pb
 from painterly.v1 import image_pb2
 from painterly.weights import WeightState, WeightStore
+from painterly_harmonize.algorithm.level_estimate import estimate_level
 from painterly_harmonize.algorithm.masks import final_blend_weight
 from painterly_harmonize.algorithm.params import HarmonizeParams
 from painterly_harmonize.algorithm.style_level import painting_noise
@@ -125,11 +127,16 @@ async def test_the_result_says_how_it_came_about_and_keeps_the_painting() -> Non
     assert changed[made.mask].mean() > 0.9
     assert result.changed_pixel_count == changed.sum()
     assert result.blend_pixel_count == support.sum()
-    assert result.parameters_used == params_to_proto(params_from_proto(asked.parameters))
+    estimate = estimate_level(to_tensor(made.painting, CPU))
+    used = replace(params_from_proto(asked.parameters), stylization_level=estimate.level)
+    assert result.parameters_used == params_to_proto(used)
+    assert result.stylization_level == pb.StylizationLevel(
+        value=estimate.level, is_estimated=True, reasons=estimate.reasons
+    )
     assert result.painting_noise == pytest.approx(painting_noise(to_tensor(made.painting, CPU)))
     assert result.pass2_weights.content == 2.0
-    assert result.pass2_weights.style == 5.0
-    assert result.pass2_weights.histogram == 50.0
+    assert result.pass2_weights.style == estimate.level
+    assert result.pass2_weights.histogram == pytest.approx(10 * estimate.level)
     assert (result.device, result.weights_checksum) == ("cpu", CHECKSUM)
     assert [time.stage for time in result.stage_times] == [pb.STAGE_PASS1, pb.STAGE_PASS2, pb.STAGE_POSTPROCESSING]
     durations = [time.duration.ToMicroseconds() / 1e6 for time in result.stage_times]

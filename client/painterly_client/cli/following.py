@@ -19,7 +19,7 @@ from painterly_client.cli.files import (
     write_whole,
 )
 from painterly_client.cli.parameters import to_json
-from painterly_client.cli.progress import make_display
+from painterly_client.cli.progress import level_text, make_display
 from painterly_client.cli.recording import FrameFolder, History, Keeper
 from painterly_client.cli.session import Session
 
@@ -149,6 +149,8 @@ def _say_where(finished: Finished, destination: Destination, session: Session) -
         f"result: {destination.out} ({size}, {result.changed_pixel_count} pixels repainted, "
         f"{seconds:.1f} s on {result.device})"
     )
+    if level := level_text(result):
+        session.say(f"level: {level}")
     if destination.frames:
         session.say(f"frames: {destination.frames} ({finished.frame_count} and index.json)")
     kept = [str(path) for name, path in session.kept.items() if name != "result"]
@@ -171,6 +173,7 @@ def _result_json(finished: Finished, destination: Destination) -> dict[str, Any]
         "working_width_px": result.working_width_px,
         "working_height_px": result.working_height_px,
         "parameters_used": to_json(result.parameters_used),
+        "stylization_level": to_json(result.stylization_level),
         "pass2_weights": dict(result.pass2_weights),
         "painting_noise": result.painting_noise,
         "device": result.device,

@@ -152,7 +152,7 @@ def parameter_options(*passes: int) -> Callable[[_F], _F]:
             "--level",
             type=Number(1, 10),
             metavar="1..10",
-            help="Strength of the style: 1 realistic, 5 impressionist, 10 expressionist. [default: 5]",
+            help="Strength of the style: 1 realistic, 5 impressionist, 10 expressionist. [default: estimated]",
         ),
         click.option("--network", type=click.Choice(["vgg16", "vgg19"]), help="The feature network. [default: vgg16]"),
         click.option("--seed", type=click.IntRange(0, 2**31 - 1), metavar="N", help="Random seed. [default: 0]"),

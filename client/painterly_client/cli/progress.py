@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
-from painterly_client import Progress, Queued, Stage
+from painterly_client import Progress, Queued, Result, Stage
 
 _PLAIN_INTERVAL_S = 5.0
 
@@ -128,6 +128,14 @@ def stage_text(stage: Stage) -> str:
 def queue_text(event: Queued) -> str:
     """Where the job stands in the queue."""
     return "starts next" if event.position == 0 else f"waiting, {event.position} before this one"
+
+
+def level_text(result: Result) -> str:
+    """``4.2, estimated: pure colors; hard contours``, or the level alone where it was asked for; "" for none."""
+    level = result.stylization_level
+    if level is None:
+        return ""
+    return f"{level.value:.3g}" + (f", estimated: {'; '.join(level.reasons)}" if level.is_estimated else "")
 
 
 def losses_text(losses: Mapping[str, float]) -> str:

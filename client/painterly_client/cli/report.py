@@ -20,7 +20,7 @@ from painterly_client.cli.charts import log_chart, number_text
 from painterly_client.cli.files import media_type_and_suffix
 from painterly_client.cli.measures import Row, measure_rows
 from painterly_client.cli.parameters import flatten, to_json
-from painterly_client.cli.progress import stage_text
+from painterly_client.cli.progress import level_text, stage_text
 from painterly_client.cli.recording import History, LossHistory, SampledFrame
 
 # What browsers show; a TIFF picture is named instead.
@@ -58,6 +58,7 @@ def render(run: Run) -> str:
         "passes ran at": f"{result.working_width_px} × {result.working_height_px} px",
         "pixels repainted": result.changed_pixel_count,
         "pixels within the blend": result.blend_pixel_count,
+        **({"level used": level_text(result)} if result.stylization_level else {}),
         "painting noise": result.painting_noise,
         **{f"pass 2 weight: {term.replace('_', ' ')}": weight for term, weight in result.pass2_weights.items()},
         "weights": result.weights_checksum,

@@ -194,13 +194,13 @@ class HarmonizeParams:
 
     ``working_long_side_px`` bounds the size at which the passes run and ``object_size_px``, where given, chooses it:
     the square root of the area, px, that the mask's bounding box is to have. ``stylization_level`` is 1 (realistic
-    painting) to 10 (expressionist); ``seed`` starts every random generator. ``style_region`` is the part of the
-    painting that lends its hand, None all of it or what ``Inputs.style_mask`` says.
+    painting) to 10 (expressionist), or None to estimate it from the painting; ``seed`` starts every random generator.
+    ``style_region`` is the part of the painting that lends its hand, None all of it or what ``Inputs.style_mask`` says.
     """
 
     preset: Preset = Preset.STANDARD
     network: NetworkName = NetworkName.VGG16
-    stylization_level: float = 5.0
+    stylization_level: float | None = None
     working_long_side_px: int = PRESETS[Preset.STANDARD].working_long_side_px
     object_size_px: int | None = PRESETS[Preset.STANDARD].object_size_px
     seed: int = 0
@@ -223,7 +223,8 @@ class HarmonizeParams:
     style_region: StyleRegion | None = None
 
     def __post_init__(self) -> None:
-        require_range("stylization_level", self.stylization_level, 1, 10)
+        if self.stylization_level is not None:
+            require_range("stylization_level", self.stylization_level, 1, 10)
         require_range("working_long_side_px", self.working_long_side_px, 64, 2048)
         if self.object_size_px is not None:
             require_range("object_size_px", self.object_size_px, 16, 1024)

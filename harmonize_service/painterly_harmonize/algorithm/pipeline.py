@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Generator, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
@@ -13,12 +14,22 @@ from torch import Tensor
 from painterly_harmonize.algorithm import masks, pass1, pass2, postprocess
 from painterly_harmonize.algorithm.canvas import Canvas
 from painterly_harmonize.algorithm.errors import AlgorithmError, StageFailed
+from painterly_harmonize.algorithm.level_estimate import estimate_level
 from painterly_harmonize.algorithm.matching import default_chunk_elements, upsample_positions
 from painterly_harmonize.algorithm.memory import is_out_of_memory, release_memory
 from painterly_harmonize.algorithm.params import HarmonizeParams
 from painterly_harmonize.algorithm.problem import Working, raise_if, working_long_side, working_pictures
 from painterly_harmonize.algorithm.region import region_around
-from painterly_harmonize.algorithm.stage import Event, Inputs, Iterate, Result, Stage, StageResult, with_style_region
+from painterly_harmonize.algorithm.stage import (
+    Event,
+    Inputs,
+    Iterate,
+    Result,
+    Stage,
+    StageResult,
+    StylizationLevel,
+    with_style_region,
+)
 from painterly_harmonize.algorithm.style_cache import StyleCache
 from painterly_harmonize.algorithm.style_level import Pass2Weights, painting_noise, pass2_weights
 from painterly_harmonize.algorithm.vgg import FeatureNetwork
@@ -96,7 +107,7 @@ class _Job:
     ) -> None:
         torch.manual_seed(params.seed)
         inputs = with_style_region(inputs, params.style_region)
-        self._params, self._network, self._styles = params, network, styles or StyleCache()
+        self._network, self._styles = network, styles or StyleCache()
         self._chunk_elements = default_chunk_elements(network.device)
         self._check = raise_if(should_stop)
         self._check()
@@ -108,6 +119,8 @@ class _Job:
             wide_blend=params.parity.wide_blend_kernel,
             truncate=params.parity.truncate_on_export,
         )
+        self._level = _level(inputs.painting, params.stylization_level)
+        self._params = replace(params, stylization_level=self._level.value)
         self._noise = painting_noise(self._style_source())
         self._pass2_weights: Pass2Weights | None = None
         self._style_cells: Tensor | None = None
@@ -142,7 +155,7 @@ class _Job:
     def pass2(self, pass1_result: Tensor) -> Generator[Event, None, Tensor]:
         """Pass 2 at working size, and its picture as a StageResult; returns the output at working size."""
         own = self._params.pass2
-        plain = pass2_weights(self._params.stylization_level, self._noise, content=own.content_weight)
+        plain = pass2_weights(self._level.value, self._noise, content=own.content_weight)
         self._pass2_weights = Pass2Weights(
             content=plain.content,
             style=plain.style * own.style_weight_scale,
@@ -246,7 +259,16 @@ class _Job:
             working_size=self.working_size,
             style_mask=self._style_mask(image),
             params=self._params,
+            level=self._level,
         )
+
+
+def _level(painting: Tensor, given: float | None) -> StylizationLevel:
+    """The level that was given, or else the painting's own."""
+    if given is not None:
+        return StylizationLevel(value=given, is_estimated=False)
+    estimate = estimate_level(painting)
+    return StylizationLevel(value=estimate.level, is_estimated=True, reasons=estimate.reasons)
 
 
 def _at_most(image: Tensor, long_side: int) -> Tensor:

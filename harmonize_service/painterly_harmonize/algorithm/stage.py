@@ -110,12 +110,22 @@ class StageResult:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StylizationLevel:
+    """The level, 1 to 10, that a run used. Where it was estimated, ``reasons`` say why in plain words."""
+
+    value: float
+    is_estimated: bool
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Result:
     """The finished picture of a run, uint8 RGB H×W×3 on the CPU, of the painting's size, and what was found.
 
     Outside the blend's support its bytes are the painting's. ``pass2_weights`` is empty when pass 2 did not run.
-    ``working_size`` is the height and width, px, at which the passes ran, ``params`` what they ran with. ``style_mask``
-    is the part of the painting that lent its style to pass 2, bool H×W on the CPU; None when that did not run.
+    ``working_size`` is the height and width, px, at which the passes ran, ``params`` what they ran with, the level
+    among them; ``level`` tells where that came from. ``style_mask`` is the part of the painting that lent its style to
+    pass 2, bool H×W on the CPU; None when that did not run.
     """
 
     image: Tensor
@@ -126,6 +136,7 @@ class Result:
     working_size: tuple[int, int]
     style_mask: Tensor | None
     params: HarmonizeParams
+    level: StylizationLevel
 
 
 Event = Iterate | StageResult | Result

@@ -10,10 +10,10 @@ from functools import cached_property, partial
 from torch import Tensor
 
 from painterly_harmonize.algorithm import pass1, pass2
-from painterly_harmonize.algorithm.params import HarmonizeParams, Pass1Params, Pass2Params
+from painterly_harmonize.algorithm.params import Pass1Params, Pass2Params
 from painterly_harmonize.algorithm.problem import Working
 from painterly_harmonize.algorithm.stage import Iterate
-from painterly_harmonize.algorithm.style_level import Pass2Weights, painting_noise, pass2_weights
+from painterly_harmonize.algorithm.style_level import LEVEL_MEDIUM, Pass2Weights, painting_noise, pass2_weights
 from painterly_harmonize.algorithm.vgg import FeatureNetwork
 from painterly_harmonize.benchmark.errors import BenchmarkError
 from painterly_harmonize.benchmark.measuring import Clock
@@ -52,7 +52,7 @@ class Passes:
     @cached_property
     def _weights(self) -> Pass2Weights:
         noise = painting_noise(self.working.painting)
-        return pass2_weights(HarmonizeParams().stylization_level, noise, content=self._params2.content_weight)
+        return pass2_weights(LEVEL_MEDIUM, noise, content=self._params2.content_weight)
 
     def product1(self, network: FeatureNetwork) -> Iterator[Iterate]:
         """The product's pass 1, from iteration 0 on."""

@@ -79,6 +79,9 @@ def result(data: bytes = RESULT) -> pb.HarmonizeResponse:
         working_height_px=36,
         device="cpu",
         weights_checksum="sha256:" + "ab" * 32,
+        stylization_level=pb.StylizationLevel(
+            value=7, is_estimated=True, reasons=["strong colors (+1.5)", "soft contours (-0.5)"]
+        ),
     )
     event.stage_times.add(stage=pb.STAGE_PASS1).duration.FromMilliseconds(1500)
     event.stage_times.add(stage=pb.STAGE_PASS2).duration.FromMilliseconds(2500)

@@ -63,6 +63,8 @@ def test_a_photo_and_a_painting_become_a_result(endpoint: str, photo_and_paintin
         "pass2.png": PASS2,
     }
     assert lines_about(outcome.stderr, "result") == ["new/out.png (24 x 18, 321 pixels repainted, 4.0 s on cpu)"]
+    level = ["7, estimated: strong colors (+1.5); soft contours (-0.5)"]
+    assert lines_about(outcome.stderr, "level") == level
     assert "new/out-work/pass1.png" in lines_about(outcome.stderr, "kept")[0]
 
 
@@ -167,6 +169,11 @@ def test_the_answer_is_one_json_object(endpoint: str, photo_and_painting: list[P
         "working_width_px": 48,
         "working_height_px": 36,
         "painting_noise": 0.125,
+        "stylization_level": {
+            "value": 7,
+            "is_estimated": True,
+            "reasons": ["strong colors (+1.5)", "soft contours (-0.5)"],
+        },
         "pass2_weights": {"content": 1, "style": 5, "histogram": 0.5, "total_variation": 2},
         "stage_times_s": {"pass1": 1.5, "pass2": 2.5},
         "method_used": "grabcut",

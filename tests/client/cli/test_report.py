@@ -18,6 +18,7 @@ from painterly_client import (
     Progress,
     Result,
     Stage,
+    StylizationLevel,
 )
 from painterly_client.cli.recording import History
 from painterly_client.cli.report import Run, render
@@ -104,6 +105,7 @@ def a_run(**changes: Any) -> Run:
         device="cuda:0 <b>NVIDIA</b>",
         weights_checksum="sha256:" + "ab" * 32,
         stage_times_s={Stage.PASS1: 1.25, Stage.PASS2: 2.5},
+        stylization_level=StylizationLevel(value=7.5, is_estimated=True, reasons=("strong colors (+1.5)",)),
     )
     values: dict[str, Any] = {
         "title": "out.png",
@@ -149,6 +151,7 @@ def test_the_tables_tell_values() -> None:
         "weights": "sha256:" + "ab" * 32,
         "method used": "grabcut",
         "stylization level": "7.5",
+        "level used": "7.5, estimated: strong colors (+1.5)",
         "pass1.iteration count": "3",
         "pass1.total variation weight": "0.001",
     }

@@ -39,7 +39,7 @@ def test_defaults_are_the_methods() -> None:
     assert (second.iteration_count, second.learning_rate, second.history_size) == (1000, 0.1, 100)
     assert (second.content_weight, second.ring_radius_cells) == (2, 1)
     assert second.refinement_guide is RefinementGuide.RGB
-    assert HarmonizeParams().stylization_level == 5
+    assert HarmonizeParams().stylization_level is None
     assert not any(getattr(ParityParams(), field.name) for field in fields(ParityParams))
     full = PRESETS[Preset.FULL]
     assert (full.working_long_side_px, full.pass1_iteration_count, full.pass2_iteration_count) == (700, 1000, 1000)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from painterly_harmonize.algorithm import canvas, masks, pass2, patch_search, postprocess
 from painterly_harmonize.algorithm.errors import AlgorithmError, MaskEmpty, ParameterError, StageFailed, Stopped
+from painterly_harmonize.algorithm.level_estimate import estimate_level
 from painterly_harmonize.algorithm.params import (
     HarmonizeParams,
     ParityParams,
@@ -23,7 +24,16 @@ from painterly_harmonize.algorithm.params import (
 from painterly_harmonize.algorithm.pipeline import harmonize, run_pass1, run_pass2
 from painterly_harmonize.algorithm.problem import Working
 from painterly_harmonize.algorithm.region import Region
-from painterly_harmonize.algorithm.stage import Event, Inputs, Iterate, Result, Stage, StageResult, with_style_region
+from painterly_harmonize.algorithm.stage import (
+    Event,
+    Inputs,
+    Iterate,
+    Result,
+    Stage,
+    StageResult,
+    StylizationLevel,
+    with_style_region,
+)
 from painterly_harmonize.algorithm.style_cache import StyleCache
 from painterly_harmonize.algorithm.style_level import Pass2Weights, painting_noise
 from painterly_harmonize.algorithm.vgg import CAFFE_INPUT, FeatureNetwork, build_network
@@ -38,6 +48,7 @@ from tests.harmonize.algorithm.toy import (
 
 COUNTS = (5, 4)
 PARAMS = HarmonizeParams(
+    stylization_level=5.0,
     pass1=Pass1Params(iteration_count=COUNTS[0]),
     pass2=Pass2Params(iteration_count=COUNTS[1]),
     working_long_side_px=2048,
@@ -211,6 +222,17 @@ def test_result_tells_what_was_found() -> None:
     changed = (result.image != as_bytes(inputs.painting)).any(-1)
     assert result.changed_pixel_count == int(changed.sum()) > 0
     assert result.blend_pixel_count == int((~beyond(inputs.mask, 7)).sum())
+
+
+def test_a_given_level_wins_and_else_the_painting_decides() -> None:
+    inputs = toy_inputs()
+    given = result_of(all_events(inputs, replace(PARAMS, stylization_level=7.5)))
+    assert given.level == StylizationLevel(value=7.5, is_estimated=False)
+    assert (given.params.stylization_level, given.pass2_weights["style"]) == (7.5, 7.5)
+    estimate = estimate_level(inputs.painting)
+    found = result_of(all_events(inputs, replace(PARAMS, stylization_level=None)))
+    assert found.level == StylizationLevel(value=estimate.level, is_estimated=True, reasons=estimate.reasons)
+    assert (found.params.stylization_level, found.pass2_weights["style"]) == (estimate.level, estimate.level)
 
 
 def test_weights_are_scaled_by_the_parameters() -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from painterly_harmonize.algorithm.params import HarmonizeParams, NetworkName, Preset
 from painterly_harmonize.algorithm.problem import working_long_side
-from painterly_harmonize.algorithm.stage import Event, Iterate, Result, Stage, StageResult
+from painterly_harmonize.algorithm.stage import Event, Iterate, Result, Stage, StageResult, StylizationLevel
 from painterly_harmonize.benchmark.cases import Case, load_case
 from painterly_harmonize.benchmark.errors import BenchmarkError
 from painterly_harmonize.benchmark.measuring import PeakMemory, Setting
@@ -70,6 +70,7 @@ def result() -> Result:
         working_size=(4, 4),
         style_mask=None,
         params=HarmonizeParams(),
+        level=StylizationLevel(value=5, is_estimated=False),
     )
 
 
