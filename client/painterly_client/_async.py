@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -30,11 +30,15 @@ from painterly_client._types import (
     BackgroundRemovalMethod,
     BackgroundRemoved,
     Composed,
+    Compositing,
     Dilated,
     HarmonizeParameters,
     JobPlan,
     MaskDilation,
+    OutputOptions,
+    PlacedElement,
     Placement,
+    PlacementSuggestion,
     Prepared,
     StreamOptions,
 )
@@ -128,19 +132,62 @@ class AsyncClient(BaseClient):
         self._streams: weakref.WeakSet[AsyncEventStream] = weakref.WeakSet()
 
     async def remove_background(
-        self, photo: bytes, *, method: BackgroundRemovalMethod = BackgroundRemovalMethod.AUTO
+        self,
+        photo: bytes,
+        *,
+        method: BackgroundRemovalMethod = BackgroundRemovalMethod.AUTO,
+        output: OutputOptions | None = None,
     ) -> BackgroundRemoved:
         """Cut the foreground out of a photo."""
-        request = _requests.remove_background_request(photo, method)
+        request = _requests.remove_background_request(photo, method, output)
         return _requests.background_removed(await self._preprocess(lambda stub: stub.RemoveBackground, request))
 
-    async def compose(self, element: bytes, painting: bytes, *, placement: Placement | None = None) -> Composed:
+    async def compose(
+        self,
+        element: bytes,
+        painting: bytes,
+        *,
+        placement: Placement | None = None,
+        compositing: Compositing | None = None,
+        output: OutputOptions | None = None,
+    ) -> Composed:
         """Place a cut-out element, a picture with alpha, over a painting."""
-        request = _requests.compose_request(element, painting, placement)
+        request = _requests.compose_request(element, painting, placement, compositing, output)
         return _requests.composed(await self._preprocess(lambda stub: stub.Compose, request))
 
+    async def compose_elements(
+        self,
+        elements: Sequence[PlacedElement],
+        painting: bytes,
+        *,
+        compositing: Compositing | None = None,
+        output: OutputOptions | None = None,
+    ) -> Composed:
+        """Place several cut-out elements, at most 32, over a painting."""
+        request = _requests.compose_elements_request(elements, painting, compositing, output)
+        return _requests.composed(await self._preprocess(lambda stub: stub.Compose, request))
+
+    async def suggest_placement(
+        self,
+        painting: bytes,
+        *,
+        element: bytes | None = None,
+        aspect_ratio: float | None = None,
+        height_fraction: float | None = None,
+        suggestion_count: int | None = None,
+    ) -> tuple[PlacementSuggestion, ...]:
+        """Rank places for an element in a painting, best first.
+
+        The element's proportions come from the cut-out ``element`` or from ``aspect_ratio``, width by height (0.05 to
+        20); ``height_fraction`` (0.01 to 4) keeps a height; ``suggestion_count`` is 1 to 20.
+        """
+        request = _requests.suggest_placement_request(
+            painting, element, aspect_ratio, height_fraction, suggestion_count
+        )
+        return _requests.suggestions(await self._preprocess(lambda stub: stub.SuggestPlacement, request))
+
     async def dilate_mask(self, mask: bytes, *, dilation: MaskDilation | None = None) -> Dilated:
-        """Grow a mask by the paper's rule."""
+        """Grow a mask, by the paper's rule or the classic one."""
         request = _requests.dilate_mask_request(mask, dilation)
         return _requests.dilated(await self._preprocess(lambda stub: stub.DilateMask, request))
 
@@ -152,9 +199,19 @@ class AsyncClient(BaseClient):
         method: BackgroundRemovalMethod = BackgroundRemovalMethod.AUTO,
         placement: Placement | None = None,
         dilation: MaskDilation | None = None,
+        compositing: Compositing | None = None,
+        output: OutputOptions | None = None,
     ) -> Prepared:
         """Remove the background, compose and dilate the mask in one call."""
-        request = _requests.prepare_request(photo, painting, method=method, placement=placement, dilation=dilation)
+        request = _requests.prepare_request(
+            photo,
+            painting,
+            method=method,
+            placement=placement,
+            dilation=dilation,
+            compositing=compositing,
+            output=output,
+        )
         return _requests.prepared(await self._preprocess(lambda stub: stub.Prepare, request))
 
     def run_pass1(

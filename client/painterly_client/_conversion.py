@@ -40,6 +40,9 @@ _Enum = TypeVar("_Enum", bound=Enum)
 _ENUMS: Mapping[str, type[Enum]] = {
     preprocess_pb.BackgroundRemovalMethod.DESCRIPTOR.full_name: _types.BackgroundRemovalMethod,
     image_pb2.ImageFormat.DESCRIPTOR.full_name: _types.ImageFormat,
+    preprocess_pb.PlacementAnchor.DESCRIPTOR.full_name: _types.PlacementAnchor,
+    preprocess_pb.DilationRule.DESCRIPTOR.full_name: _types.DilationRule,
+    preprocess_pb.KernelShape.DESCRIPTOR.full_name: _types.KernelShape,
     harmonize_pb.MemoryPolicy.DESCRIPTOR.full_name: _types.MemoryPolicy,
     harmonize_pb.Network.DESCRIPTOR.full_name: _types.Network,
     harmonize_pb.Preset.DESCRIPTOR.full_name: _types.Preset,
@@ -50,6 +53,8 @@ _ENUMS: Mapping[str, type[Enum]] = {
 _PARAMETERS: Mapping[str, type[DataclassInstance]] = {
     preprocess_pb.Placement.DESCRIPTOR.full_name: _types.Placement,
     preprocess_pb.MaskDilation.DESCRIPTOR.full_name: _types.MaskDilation,
+    preprocess_pb.Compositing.DESCRIPTOR.full_name: _types.Compositing,
+    preprocess_pb.OutputOptions.DESCRIPTOR.full_name: _types.OutputOptions,
     harmonize_pb.Pass1Parameters.DESCRIPTOR.full_name: _types.Pass1Parameters,
     harmonize_pb.Pass2Parameters.DESCRIPTOR.full_name: _types.Pass2Parameters,
     harmonize_pb.PostprocessParameters.DESCRIPTOR.full_name: _types.PostprocessParameters,

@@ -5,6 +5,7 @@ Building raises InvalidRequest, with the field at fault, for what need not be se
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypeVar
 
 from google.protobuf.message import Message
@@ -19,10 +20,15 @@ from painterly_client._types import (
     BackgroundRemovalMethod,
     BackgroundRemoved,
     Composed,
+    Compositing,
     Dilated,
     HarmonizeParameters,
     MaskDilation,
+    OutputOptions,
+    PlacedElement,
     Placement,
+    PlacementScores,
+    PlacementSuggestion,
     Prepared,
     StreamOptions,
 )
@@ -33,10 +39,14 @@ _HarmonizingRequest = TypeVar(
 )
 
 
-def remove_background_request(photo: bytes, method: BackgroundRemovalMethod) -> preprocess_pb.RemoveBackgroundRequest:
+def remove_background_request(
+    photo: bytes, method: BackgroundRemovalMethod, output: OutputOptions | None
+) -> preprocess_pb.RemoveBackgroundRequest:
     """Build the request of RemoveBackground."""
     request = preprocess_pb.RemoveBackgroundRequest(
-        photo=image_message(photo, "photo"), background_removal=_background_removal(method)
+        photo=image_message(photo, "photo"),
+        background_removal=_background_removal(method),
+        output=_output(output),
     )
     return _sendable(request)
 
@@ -50,13 +60,39 @@ def background_removed(response: preprocess_pb.RemoveBackgroundResponse) -> Back
     )
 
 
-def compose_request(element: bytes, painting: bytes, placement: Placement | None) -> preprocess_pb.ComposeRequest:
-    """Build the request of Compose."""
+def compose_request(
+    element: bytes,
+    painting: bytes,
+    placement: Placement | None,
+    compositing: Compositing | None,
+    output: OutputOptions | None,
+) -> preprocess_pb.ComposeRequest:
+    """Build the request of Compose for one element."""
     request = preprocess_pb.ComposeRequest(
         element=image_message(element, "element"),
         painting=image_message(painting, "painting"),
         placement=parameters_message(placement, preprocess_pb.Placement, "placement"),
+        compositing=_compositing(compositing),
+        output=_output(output),
     )
+    return _sendable(request)
+
+
+def compose_elements_request(
+    elements: Sequence[PlacedElement], painting: bytes, compositing: Compositing | None, output: OutputOptions | None
+) -> preprocess_pb.ComposeRequest:
+    """Build the request of Compose for several elements."""
+    if not elements:
+        raise invalid("FIELD_REQUIRED", "elements: at least one is needed", field="elements")
+    request = preprocess_pb.ComposeRequest(
+        painting=image_message(painting, "painting"), compositing=_compositing(compositing), output=_output(output)
+    )
+    for index, each in enumerate(elements):
+        path = f"elements[{index}]"
+        request.elements.add(
+            element=image_message(each.element, f"{path}.element"),
+            placement=parameters_message(each.placement, preprocess_pb.Placement, f"{path}.placement"),
+        )
     return _sendable(request)
 
 
@@ -66,6 +102,59 @@ def composed(response: preprocess_pb.ComposeResponse) -> Composed:
         composite=response.composite.data,
         mask=response.mask.data,
         placement_used=parameters_of(response.placement_used, Placement),
+        alpha=_optional_image(response.alpha),
+        placements_used=tuple(parameters_of(each, Placement) for each in response.placements_used),
+        placement_reasons=tuple(response.placement_reasons),
+        compositing_used=_compositing_used(response),
+    )
+
+
+def suggest_placement_request(
+    painting: bytes,
+    element: bytes | None,
+    aspect_ratio: float | None,
+    height_fraction: float | None,
+    suggestion_count: int | None,
+) -> preprocess_pb.SuggestPlacementRequest:
+    """Build the request of SuggestPlacement."""
+    request = preprocess_pb.SuggestPlacementRequest(
+        painting=image_message(painting, "painting"),
+        element=None if element is None else image_message(element, "element"),
+    )
+    numbers = {
+        "aspect_ratio": aspect_ratio,
+        "height_fraction": height_fraction,
+        "suggestion_count": suggestion_count,
+    }
+    for name, value in numbers.items():
+        if value is not None:
+            try:
+                setattr(request, name, value)
+            except (TypeError, ValueError, OverflowError):
+                text = f"{name}: {value!r} is not a number that fits the field"
+                raise invalid("FIELD_OUT_OF_RANGE", text, field=name, value=str(value)) from None
+    return _sendable(request)
+
+
+def suggestions(response: preprocess_pb.SuggestPlacementResponse) -> tuple[PlacementSuggestion, ...]:
+    """Read the response of SuggestPlacement."""
+    return tuple(
+        PlacementSuggestion(
+            placement=parameters_of(each.placement, Placement),
+            score=each.score,
+            scores=PlacementScores(
+                free=each.scores.free,
+                support=each.scores.support,
+                scale=each.scores.scale,
+                balance=each.scores.balance,
+            ),
+            reason=each.reason,
+            left_px=each.left_px,
+            top_px=each.top_px,
+            width_px=each.width_px,
+            height_px=each.height_px,
+        )
+        for each in response.suggestions
     )
 
 
@@ -83,6 +172,7 @@ def dilated(response: preprocess_pb.DilateMaskResponse) -> Dilated:
     return Dilated(
         dilated_mask=response.dilated_mask.data,
         dilation_used=parameters_of(response.dilation_used, MaskDilation),
+        feathered_mask=_optional_image(response.feathered_mask),
     )
 
 
@@ -93,6 +183,8 @@ def prepare_request(
     method: BackgroundRemovalMethod,
     placement: Placement | None,
     dilation: MaskDilation | None,
+    compositing: Compositing | None,
+    output: OutputOptions | None,
 ) -> preprocess_pb.PrepareRequest:
     """Build the request of Prepare."""
     request = preprocess_pb.PrepareRequest(
@@ -101,6 +193,8 @@ def prepare_request(
         background_removal=_background_removal(method),
         placement=parameters_message(placement, preprocess_pb.Placement, "placement"),
         dilation=parameters_message(dilation, preprocess_pb.MaskDilation, "dilation"),
+        compositing=_compositing(compositing),
+        output=_output(output),
     )
     return _sendable(request)
 
@@ -116,6 +210,10 @@ def prepared(response: preprocess_pb.PrepareResponse) -> Prepared:
         method_reason=response.method_reason,
         placement_used=parameters_of(response.placement_used, Placement),
         dilation_used=parameters_of(response.dilation_used, MaskDilation),
+        alpha=_optional_image(response.alpha),
+        feathered_mask=_optional_image(response.feathered_mask),
+        placement_reason=response.placement_reason,
+        compositing_used=_compositing_used(response),
     )
 
 
@@ -161,6 +259,8 @@ def _sendable(request: _Request) -> _Request:
     images = {
         field.name: len(value.data) for field, value in request.ListFields() if isinstance(value, image_pb2.Image)
     }
+    if isinstance(request, preprocess_pb.ComposeRequest):
+        images |= {f"elements[{index}].element": len(each.element.data) for index, each in enumerate(request.elements)}
     largest = max(images, key=lambda name: images[name])
     text = (
         f"{largest}: the images of one call may not exceed {MAX_MESSAGE_BYTES} bytes together, not {size}; "
@@ -178,3 +278,20 @@ def _background_removal(method: BackgroundRemovalMethod) -> preprocess_pb.Backgr
 
 def _method_used(number: int) -> BackgroundRemovalMethod:
     return enum_member(number, preprocess_pb.BackgroundRemovalMethod.DESCRIPTOR, BackgroundRemovalMethod)
+
+
+def _compositing(compositing: Compositing | None) -> preprocess_pb.Compositing | None:
+    return parameters_message(compositing, preprocess_pb.Compositing, "compositing")
+
+
+def _output(output: OutputOptions | None) -> preprocess_pb.OutputOptions | None:
+    return parameters_message(output, preprocess_pb.OutputOptions, "output")
+
+
+def _optional_image(image: image_pb2.Image) -> bytes | None:
+    return image.data or None
+
+
+def _compositing_used(response: preprocess_pb.ComposeResponse | preprocess_pb.PrepareResponse) -> Compositing | None:
+    has_it = response.HasField("compositing_used")
+    return parameters_of(response.compositing_used, Compositing) if has_it else None

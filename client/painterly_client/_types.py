@@ -27,6 +27,7 @@ class ImageFormat(str, Enum):
     WEBP = "webp"
     TIFF = "tiff"
     BMP = "bmp"
+    AVIF = "avif"
 
 
 class Network(str, Enum):
@@ -59,13 +60,44 @@ class Stage(str, Enum):
     POSTPROCESSING = "postprocessing"
 
 
+class PlacementAnchor(str, Enum):
+    """The point of an element that a placement's position is about, and about which it turns."""
+
+    CENTER = "center"
+    TOP_LEFT = "top_left"
+    TOP = "top"
+    TOP_RIGHT = "top_right"
+    LEFT = "left"
+    RIGHT = "right"
+    BOTTOM_LEFT = "bottom_left"
+    BOTTOM = "bottom"
+    BOTTOM_RIGHT = "bottom_right"
+
+
+class DilationRule(str, Enum):
+    """How a mask is grown."""
+
+    PAPER = "paper"
+    CLASSIC = "classic"
+
+
+class KernelShape(str, Enum):
+    """The shape of a classic dilation's kernel."""
+
+    RECTANGLE = "rectangle"
+    ELLIPSE = "ellipse"
+    CROSS = "cross"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Placement:
     """Where an element goes. Fractions refer to the painting.
 
-    ``center_x_fraction`` and ``center_y_fraction`` are the element's center from the left and from the top (-1 to 2),
-    ``height_fraction`` its height before rotation (0.01 to 4), ``rotation_degrees`` its turn counterclockwise (-360 to
-    360). ``flip_horizontal`` mirrors it before it is turned.
+    ``center_x_fraction`` and ``center_y_fraction`` are where the element's ``anchor``, by default its center, goes from
+    the left and from the top (-1 to 2). One size before rotation: ``height_fraction`` or ``width_fraction`` (0.01 to
+    4), ``height_px`` or ``width_px`` (1 to 65536). ``rotation_degrees`` is the turn counterclockwise (-360 to 360),
+    after mirroring. ``opacity`` is 0.01 to 1; a higher ``z_order`` (-1000 to 1000) lies over a lower one.
+    ``is_automatic`` leaves the position, and the size unless one is set, to the server.
     """
 
     center_x_fraction: float | None = None
@@ -73,14 +105,67 @@ class Placement:
     height_fraction: float | None = None
     rotation_degrees: float | None = None
     flip_horizontal: bool = False
+    anchor: PlacementAnchor | None = None
+    width_fraction: float | None = None
+    height_px: float | None = None
+    width_px: float | None = None
+    flip_vertical: bool = False
+    opacity: float | None = None
+    z_order: int | None = None
+    is_automatic: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlacedElement:
+    """One of several elements over a painting: a picture with alpha, and where it goes."""
+
+    element: bytes = field(repr=False)
+    placement: Placement | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compositing:
+    """How elements and painting become one picture.
+
+    ``linear_light`` mixes amounts of light instead of stored values; ``tone_match_strength`` (0 to 1) moves an
+    element's colors towards the painting's around it; ``fill_mask_holes`` adds to the mask what it encloses.
+    """
+
+    linear_light: bool = False
+    tone_match_strength: float | None = None
+    fill_mask_holes: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputOptions:
+    """How the pictures of an answer are encoded; masks and alpha are always PNG.
+
+    ``quality`` (1 to 100) is that of JPEG, AVIF and lossy WebP. What loses something needs ``allow_lossy``.
+    ``include_alpha`` asks for the soft alpha of what was placed.
+    """
+
+    format: ImageFormat | None = None
+    quality: int | None = None
+    allow_lossy: bool = False
+    include_alpha: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class MaskDilation:
-    """How a mask is grown: by a Gaussian of ``kernel_size_px`` (odd, 1 to 1023), united with the mask itself."""
+    """How a mask is grown, with a kernel of ``kernel_size_px`` (1 to 1023, odd by the paper's rule).
+
+    The paper's rule: under a Gaussian, united with the mask itself unless ``omit_mask_union``. The classic one: under a
+    kernel of a shape, ``iteration_count`` times (1 to 100). ``fill_holes`` comes first; ``feather_px`` (0 to 1023) asks
+    for a mask with a soft border too.
+    """
 
     kernel_size_px: int | None = None
     omit_mask_union: bool = False
+    rule: DilationRule | None = None
+    kernel_shape: KernelShape | None = None
+    iteration_count: int | None = None
+    fill_holes: bool = False
+    feather_px: float | None = None
 
 
 class MemoryPolicy(str, Enum):
@@ -214,24 +299,65 @@ class BackgroundRemoved:
 
 @dataclass(frozen=True, kw_only=True)
 class Composed:
-    """``composite`` is the painting with the element over it, ``mask`` the element's tight mask, both PNG."""
+    """``composite`` is the painting with the elements over it, ``mask`` the elements' tight mask, a PNG.
+
+    ``alpha`` is what they cover, when it was asked for. Of several elements ``placements_used`` has every placement in
+    their order, and ``placement_reasons`` says why each place was chosen, empty for one that was given.
+    """
 
     composite: bytes = field(repr=False)
     mask: bytes = field(repr=False)
     placement_used: Placement
+    alpha: bytes | None = field(repr=False, default=None)
+    placements_used: tuple[Placement, ...] = ()
+    placement_reasons: tuple[str, ...] = ()
+    compositing_used: Compositing | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlacementScores:
+    """What is good about a place, each from 0 to 1: how ``free`` it is of what draws the eye, how far the element would
+    stand on ground (``support``), how plausible the size is (``scale``), how it suits the composition (``balance``)."""
+
+    free: float
+    support: float
+    scale: float
+    balance: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlacementSuggestion:
+    """A place for an element: its ``placement``, ``score`` (0 to 1), its parts, why in words, and the element's box."""
+
+    placement: Placement
+    score: float
+    scores: PlacementScores
+    reason: str
+    left_px: int
+    top_px: int
+    width_px: int
+    height_px: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dilated:
-    """``dilated_mask`` is a gray PNG of the mask's size with the values 0 and 255."""
+    """``dilated_mask`` is a gray PNG of the mask's size with the values 0 and 255.
+
+    ``feathered_mask`` has a soft border, when ``feather_px`` asked for it.
+    """
 
     dilated_mask: bytes = field(repr=False)
     dilation_used: MaskDilation
+    feathered_mask: bytes | None = field(repr=False, default=None)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """All that harmonizing needs: ``composite``, ``mask`` and ``dilated_mask``, of the painting's size; all PNG."""
+    """All that harmonizing needs: ``composite``, ``mask`` and ``dilated_mask``, of the painting's size.
+
+    ``alpha`` and ``feathered_mask`` are there when they were asked for; ``placement_reason`` says why the place was
+    chosen, and is empty when it was given.
+    """
 
     composite: bytes = field(repr=False)
     mask: bytes = field(repr=False)
@@ -241,6 +367,10 @@ class Prepared:
     method_reason: str
     placement_used: Placement
     dilation_used: MaskDilation
+    alpha: bytes | None = field(repr=False, default=None)
+    feathered_mask: bytes | None = field(repr=False, default=None)
+    placement_reason: str = ""
+    compositing_used: Compositing | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

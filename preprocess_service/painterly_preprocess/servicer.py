@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 from painterly.errors import ServiceError
 from painterly.limits import MAX_MESSAGE_BYTES
 from painterly.serving import Listener, Server
-from painterly.v1 import error_reason_pb2, image_pb2, preprocess_service_pb2_grpc
+from painterly.v1 import error_reason_pb2, preprocess_service_pb2_grpc
 from painterly.v1 import preprocess_service_pb2 as pb
 from painterly.weights import WeightsError, WeightsMissing, WeightStore
 from painterly.weights.errors import fetch_command
-from painterly_images import decode, encode
-from painterly_preprocess import conversion
-from painterly_preprocess.imaging import compositing, masks
+from painterly_images import decode
+from painterly_preprocess import composing, conversion
+from painterly_preprocess.imaging.compositing import PlacedElement
 from painterly_preprocess.imaging.errors import ImagingError
 from painterly_preprocess.imaging.foreground import estimate_foreground
 from painterly_preprocess.imaging.masks import has_transparency
@@ -138,12 +138,18 @@ class PreprocessServicer(preprocess_service_pb2_grpc.PreprocessServiceServicer):
         return await self._pool.run(self._remove_background, request)
 
     async def Compose(self, request: pb.ComposeRequest, context: _Context) -> pb.ComposeResponse:
-        """Place a cut-out element over a painting."""
+        """Place one cut-out element, or several, over a painting."""
         return await self._pool.run(_compose, request)
+
+    async def SuggestPlacement(
+        self, request: pb.SuggestPlacementRequest, context: _Context
+    ) -> pb.SuggestPlacementResponse:
+        """Rank positions and sizes for an element."""
+        return await self._pool.run(composing.suggest_placement, request)
 
     async def DilateMask(self, request: pb.DilateMaskRequest, context: _Context) -> pb.DilateMaskResponse:
         """Grow a mask."""
-        return await self._pool.run(_dilate_mask, request)
+        return await self._pool.run(composing.dilate_mask, request)
 
     async def Prepare(self, request: pb.PrepareRequest, context: _Context) -> pb.PrepareResponse:
         """Remove the background, compose, dilate."""
@@ -151,9 +157,10 @@ class PreprocessServicer(preprocess_service_pb2_grpc.PreprocessServiceServicer):
 
     def _remove_background(self, request: pb.RemoveBackgroundRequest) -> pb.RemoveBackgroundResponse:
         wish = conversion.method_from_proto(request.background_removal)
+        output = composing.output_from_proto(request.output, needs_alpha=True)
         element, method, reason = self._cut_out(decode(request.photo, "photo", "RGBA"), wish)
         response = pb.RemoveBackgroundResponse(
-            element=encode(element, image_pb2.IMAGE_FORMAT_PNG),
+            element=output.element(element),
             method_used=conversion.method_to_proto(method),
             method_reason=reason,
         )
@@ -163,19 +170,26 @@ class PreprocessServicer(preprocess_service_pb2_grpc.PreprocessServiceServicer):
         wish = conversion.method_from_proto(request.background_removal)
         placement = conversion.placement_from_proto(request.placement)
         dilation = conversion.dilation_from_proto(request.dilation)
+        how = conversion.compositing_from_proto(request.compositing)
+        output = composing.output_from_proto(request.output)
         photo, painting = decode(request.photo, "photo", "RGBA"), decode(request.painting, "painting", "RGB")
         element, method, reason = self._cut_out(photo, wish)
-        composite = compositing.compose(element, painting, placement)
-        dilation = masks.resolve_dilation(dilation, composite.mask)
+        placed = composing.place([PlacedElement(pixels=element, placement=placement)], painting, how)
+        grown = composing.grow(placed.composite.mask, dilation)
+        has_feather = grown.HasField("feathered_mask")
         response = pb.PrepareResponse(
-            composite=encode(composite.pixels, image_pb2.IMAGE_FORMAT_PNG),
-            mask=_encode_mask(composite.mask),
-            dilated_mask=_encode_mask(masks.dilate(composite.mask, dilation)),
-            element=encode(element, image_pb2.IMAGE_FORMAT_PNG),
+            composite=output.composite(placed.composite.pixels),
+            mask=composing.encode_mask(placed.composite.mask),
+            dilated_mask=grown.dilated_mask,
+            element=output.element(element),
             method_used=conversion.method_to_proto(method),
             method_reason=reason,
-            placement_used=conversion.placement_to_proto(placement),
-            dilation_used=conversion.dilation_to_proto(dilation),
+            placement_used=conversion.placement_to_proto(placed.placements[0]),
+            dilation_used=grown.dilation_used,
+            alpha=output.alpha(placed.composite.alpha),
+            feathered_mask=grown.feathered_mask if has_feather else None,
+            placement_reason=placed.reasons[0],
+            compositing_used=conversion.compositing_to_proto(how),
         )
         return within_message_limit(response, "painting")
 
@@ -188,30 +202,7 @@ class PreprocessServicer(preprocess_service_pb2_grpc.PreprocessServiceServicer):
 
 
 def _compose(request: pb.ComposeRequest) -> pb.ComposeResponse:
-    placement = conversion.placement_from_proto(request.placement)
-    element, painting = decode(request.element, "element", "RGBA"), decode(request.painting, "painting", "RGB")
-    compositing.require_cut_out(element)
-    composite = compositing.compose(element, painting, placement)
-    response = pb.ComposeResponse(
-        composite=encode(composite.pixels, image_pb2.IMAGE_FORMAT_PNG),
-        mask=_encode_mask(composite.mask),
-        placement_used=conversion.placement_to_proto(placement),
-    )
-    return within_message_limit(response, "painting")
-
-
-def _dilate_mask(request: pb.DilateMaskRequest) -> pb.DilateMaskResponse:
-    dilation = conversion.dilation_from_proto(request.dilation)
-    mask = masks.binarize_gray(decode(request.mask, "mask", "L"), "mask")
-    dilation = masks.resolve_dilation(dilation, mask)
-    return pb.DilateMaskResponse(
-        dilated_mask=_encode_mask(masks.dilate(mask, dilation)),
-        dilation_used=conversion.dilation_to_proto(dilation),
-    )
-
-
-def _encode_mask(mask: NDArray[np.bool_]) -> image_pb2.Image:
-    return encode(masks.to_gray(mask), image_pb2.IMAGE_FORMAT_PNG)
+    return within_message_limit(composing.compose(request), "painting")
 
 
 def within_message_limit(response: _Response, field: str) -> _Response:

@@ -48,6 +48,8 @@ CODE_OF_REASON: Mapping[ErrorReason.ValueType, grpc.StatusCode] = {
     error_reason_pb2.ERROR_REASON_STAGE_FAILED: grpc.StatusCode.INTERNAL,
     error_reason_pb2.ERROR_REASON_INTERNAL: grpc.StatusCode.INTERNAL,
     error_reason_pb2.ERROR_REASON_CANCELLED: grpc.StatusCode.CANCELLED,
+    error_reason_pb2.ERROR_REASON_FIELDS_CONFLICT: _INVALID,
+    error_reason_pb2.ERROR_REASON_FORMAT_UNSUITABLE: _INVALID,
 }
 
 

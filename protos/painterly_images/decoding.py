@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps
+from PIL.AvifImagePlugin import AvifImageFile
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
@@ -37,9 +38,12 @@ _READERS: Mapping[ImageFormat.ValueType, type[ImageFile]] = {
     image_pb2.IMAGE_FORMAT_WEBP: WebPImageFile,
     image_pb2.IMAGE_FORMAT_TIFF: TiffImageFile,
     image_pb2.IMAGE_FORMAT_BMP: BmpImageFile,
+    image_pb2.IMAGE_FORMAT_AVIF: AvifImageFile,
 }
 _TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _TIFF_BITS_PER_SAMPLE_TAG = 258
+_AVIF_BRANDS = (b"avif", b"avis")
+_HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
 
 # One picture at a time: catching warnings changes the whole process, and it bounds the memory for decoding.
 _decoding = threading.Lock()
@@ -78,7 +82,8 @@ def _recognized_format(image: image_pb2.Image, field: str) -> ImageFormat.ValueT
         )
     found = _format_of(image.data)
     if found is None:
-        raise _undecodable(field, "its bytes are not a PNG, JPEG, WebP, TIFF or BMP file")
+        is_heif = any(brand in _HEIF_BRANDS for brand in _brands(image.data))
+        raise _undecodable(field, "HEIF files are not read here" if is_heif else "its bytes are of no known format")
     if image.format not in (image_pb2.IMAGE_FORMAT_UNSPECIFIED, found):
         named, actual = (ImageFormat.Name(value).removeprefix("IMAGE_FORMAT_") for value in (image.format, found))
         raise _undecodable(field, f"its format is given as {named} but its bytes are {actual}")
@@ -96,7 +101,17 @@ def _format_of(data: bytes) -> ImageFormat.ValueType | None:
         return image_pb2.IMAGE_FORMAT_TIFF
     if data.startswith(b"BM"):
         return image_pb2.IMAGE_FORMAT_BMP
+    if any(brand in _AVIF_BRANDS for brand in _brands(data)):
+        return image_pb2.IMAGE_FORMAT_AVIF
     return None
+
+
+def _brands(data: bytes) -> list[bytes]:
+    """The brands of an ISO base media file, the family of AVIF and HEIF; none for any other file."""
+    if data[4:8] != b"ftyp":
+        return []
+    end = min(int.from_bytes(data[:4], "big"), len(data), 256)
+    return [data[8:12], *(data[start : start + 4] for start in range(16, end, 4))]
 
 
 def _decode_recognized(
@@ -170,6 +185,6 @@ def _to_srgb(color: Image.Image, profile: bytes | None) -> Image.Image:
 def _undecodable(field: str, why: str) -> ServiceError:
     return ServiceError(
         error_reason_pb2.ERROR_REASON_IMAGE_UNDECODABLE,
-        f"{field} cannot be decoded: {why}; send a complete PNG, JPEG, WebP, TIFF or BMP file",
+        f"{field} cannot be decoded: {why}; send a complete PNG, JPEG, WebP, TIFF, BMP or AVIF file",
         field=field,
     )

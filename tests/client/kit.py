@@ -50,6 +50,9 @@ class Preprocess(preprocess_service_pb2_grpc.PreprocessServiceServicer):
     async def Compose(self, request: Any, context: Any) -> Any:  # noqa: N802
         return await self._answer("Compose", request, context)
 
+    async def SuggestPlacement(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return await self._answer("SuggestPlacement", request, context)
+
     async def DilateMask(self, request: Any, context: Any) -> Any:  # noqa: N802
         return await self._answer("DilateMask", request, context)
 

@@ -19,16 +19,21 @@ from painterly.v1 import harmonize_service_pb2 as pb
 from painterly.v1 import image_pb2
 from painterly.v1 import preprocess_service_pb2 as preprocess_pb
 from painterly_client import (
+    Compositing,
+    DilationRule,
     Frame,
     HarmonizeParameters,
     ImageFormat,
     InvalidRequest,
+    KernelShape,
     MaskDilation,
     Network,
+    OutputOptions,
     ParityParameters,
     Pass1Parameters,
     Pass2Parameters,
     Placement,
+    PlacementAnchor,
     PostprocessParameters,
     Preset,
     Progress,
@@ -54,6 +59,8 @@ from painterly_client._conversion import (
 KINDS: dict[type[Any], type[Message]] = {
     Placement: preprocess_pb.Placement,
     MaskDilation: preprocess_pb.MaskDilation,
+    Compositing: preprocess_pb.Compositing,
+    OutputOptions: preprocess_pb.OutputOptions,
     HarmonizeParameters: pb.HarmonizeParameters,
     StreamOptions: pb.StreamOptions,
 }
@@ -117,8 +124,33 @@ PARAMETERS = st.one_of(
         height_fraction=NUMBERS,
         rotation_degrees=NUMBERS,
         flip_horizontal=st.booleans(),
+        anchor=optional(PlacementAnchor),
+        width_fraction=NUMBERS,
+        height_px=NUMBERS,
+        width_px=NUMBERS,
+        flip_vertical=st.booleans(),
+        opacity=NUMBERS,
+        z_order=COUNTS,
+        is_automatic=st.booleans(),
     ),
-    st.builds(MaskDilation, kernel_size_px=COUNTS, omit_mask_union=st.booleans()),
+    st.builds(
+        MaskDilation,
+        kernel_size_px=COUNTS,
+        omit_mask_union=st.booleans(),
+        rule=optional(DilationRule),
+        kernel_shape=optional(KernelShape),
+        iteration_count=COUNTS,
+        fill_holes=st.booleans(),
+        feather_px=NUMBERS,
+    ),
+    st.builds(Compositing, linear_light=st.booleans(), tone_match_strength=NUMBERS, fill_mask_holes=st.booleans()),
+    st.builds(
+        OutputOptions,
+        format=optional(ImageFormat),
+        quality=COUNTS,
+        allow_lossy=st.booleans(),
+        include_alpha=st.booleans(),
+    ),
 )
 
 

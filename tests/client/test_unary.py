@@ -23,14 +23,21 @@ from painterly_client import (
     Cancelled,
     Client,
     Composed,
+    Compositing,
     DeadlineExceeded,
     Dilated,
     HarmonizeParameters,
+    ImageFormat,
     InvalidRequest,
     JobPlan,
     MaskDilation,
     MemoryPolicy,
+    OutputOptions,
+    PlacedElement,
     Placement,
+    PlacementAnchor,
+    PlacementScores,
+    PlacementSuggestion,
     PreconditionFailed,
     Prepared,
     Preset,
@@ -96,6 +103,99 @@ def test_compose(make_twin: MakeTwin) -> None:
             painting=image_pb2.Image(data=b"painting"),
             placement=pb.Placement(height_fraction=0.25),
         )
+    ]
+
+
+def test_compose_several_elements(make_twin: MakeTwin) -> None:
+    async def answer(request: Any, context: Any) -> pb.ComposeResponse:
+        response = compose_answer()
+        response.alpha.data = b"alpha"
+        response.placements_used.extend(each.placement for each in request.elements)
+        response.placement_reasons.extend(["", "calm"])
+        response.compositing_used.CopyFrom(request.compositing)
+        return response
+
+    servicer = Preprocess(Compose=answer)
+    places = Placement(width_px=30, anchor=PlacementAnchor.BOTTOM, z_order=-1), Placement(is_automatic=True)
+    elements = [
+        PlacedElement(element=name, placement=place) for name, place in zip((b"one", b"two"), places, strict=True)
+    ]
+    how = Compositing(linear_light=True, tone_match_strength=0.5)
+    output = OutputOptions(format=ImageFormat.WEBP, include_alpha=True)
+    with serving(servicer) as endpoint:
+        composed = make_twin(preprocess_endpoint=endpoint).compose_elements(
+            elements, b"painting", compositing=how, output=output
+        )
+    assert (composed.alpha, composed.placements_used) == (b"alpha", places)
+    assert (composed.placement_reasons, composed.compositing_used) == (("", "calm"), how)
+    bottom = pb.Placement(width_px=30, anchor=pb.PLACEMENT_ANCHOR_BOTTOM, z_order=-1)
+    assert servicer.requests == [
+        pb.ComposeRequest(
+            painting=image_pb2.Image(data=b"painting"),
+            elements=[
+                pb.PlacedElement(element=image_pb2.Image(data=b"one"), placement=bottom),
+                pb.PlacedElement(element=image_pb2.Image(data=b"two"), placement=pb.Placement(is_automatic=True)),
+            ],
+            compositing=pb.Compositing(linear_light=True, tone_match_strength=0.5),
+            output=pb.OutputOptions(format=image_pb2.IMAGE_FORMAT_WEBP, include_alpha=True),
+        )
+    ]
+
+
+def test_several_elements_that_cannot_be_sent(make_twin: MakeTwin) -> None:
+    twin = make_twin(preprocess_endpoint="127.0.0.1:1")
+    with pytest.raises(InvalidRequest) as caught:
+        twin.compose_elements([], b"painting")
+    assert (caught.value.reason, caught.value.field) == ("FIELD_REQUIRED", "elements")
+    wrong = PlacedElement(element=b"two", placement=Placement(anchor="here"))  # type: ignore[arg-type]
+    with pytest.raises(InvalidRequest) as caught:
+        twin.compose_elements([PlacedElement(element=b"one"), wrong], b"painting")
+    assert (caught.value.reason, caught.value.field) == ("UNKNOWN_ENUM_VALUE", "elements[1].placement.anchor")
+    many = [PlacedElement(element=bytes(30 * MIB)) for _ in range(3)]
+    with pytest.raises(InvalidRequest, match="may not exceed") as caught:
+        twin.compose_elements(many, b"painting")
+    assert (caught.value.reason, caught.value.field) == ("IMAGE_SIZE_OUT_OF_RANGE", "elements[0].element")
+
+
+def test_suggest_placement(make_twin: MakeTwin) -> None:
+    suggestion = pb.PlacementSuggestion(
+        placement=pb.Placement(center_x_fraction=0.25, center_y_fraction=0.5, height_fraction=0.5),
+        score=0.75,
+        scores=pb.PlacementScores(free=0.5, support=1, scale=0.25, balance=0.125),
+        reason="calm",
+        left_px=1,
+        top_px=2,
+        width_px=3,
+        height_px=4,
+    )
+
+    async def answer(request: Any, context: Any) -> pb.SuggestPlacementResponse:
+        return pb.SuggestPlacementResponse(suggestions=[suggestion])
+
+    servicer = Preprocess(SuggestPlacement=answer)
+    with serving(servicer) as endpoint:
+        twin = make_twin(preprocess_endpoint=endpoint)
+        found = twin.suggest_placement(b"painting", aspect_ratio=0.5, height_fraction=0.5, suggestion_count=1)
+        assert twin.suggest_placement(b"painting", element=b"element") == found
+        with pytest.raises(InvalidRequest, match="is not a number") as caught:
+            twin.suggest_placement(b"painting", suggestion_count="many")
+        assert caught.value.field == "suggestion_count"
+    assert found == (
+        PlacementSuggestion(
+            placement=Placement(center_x_fraction=0.25, center_y_fraction=0.5, height_fraction=0.5),
+            score=0.75,
+            scores=PlacementScores(free=0.5, support=1, scale=0.25, balance=0.125),
+            reason="calm",
+            left_px=1,
+            top_px=2,
+            width_px=3,
+            height_px=4,
+        ),
+    )
+    painting = image_pb2.Image(data=b"painting")
+    assert servicer.requests == [
+        pb.SuggestPlacementRequest(painting=painting, aspect_ratio=0.5, height_fraction=0.5, suggestion_count=1),
+        pb.SuggestPlacementRequest(painting=painting, element=image_pb2.Image(data=b"element")),
     ]
 
 

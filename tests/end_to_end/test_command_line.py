@@ -73,6 +73,33 @@ def test_the_steps_of_preprocessing(preprocess_endpoint: str) -> None:
     assert dilated.sum() > mask.sum()
 
 
+def test_a_place_that_was_found_can_be_used_again(preprocess_endpoint: str) -> None:
+    given = {"PAINTERLY_PREPROCESS_ENDPOINT": preprocess_endpoint}
+    common = ("compose", "photo.png", "painting.png", "--mask-out", "mask.png")
+    found = painterly(*common, "-o", "one.png", "--at", "auto", "--save-placement", "place.json", **given)
+    assert found.returncode == 0, found.stderr
+    assert painterly(*common, "-o", "two.png", "--placement", "place.json", **given).returncode == 0
+    assert Path("one.png").read_bytes() == Path("two.png").read_bytes()
+    suggested = painterly("suggest", "painting.png", "--element", "photo.png", "--json", **given)
+    best = json.loads(suggested.stdout)["suggestions"][0]
+    assert [best["placement"]] == json.loads(Path("place.json").read_text())["placements"]
+    assert best["reason"] in found.stderr
+
+
+def test_many_photos_of_which_one_is_bad(preprocess_endpoint: str) -> None:
+    given = {"PAINTERLY_PREPROCESS_ENDPOINT": preprocess_endpoint}
+    Path("bad.png").write_bytes(b"no picture")
+    write_photo(Path("other.png"))
+    photos = ("photo.png", "bad.png", "other.png")
+    outcome = painterly("prepare", *photos, "painting.png", "-o", "out", "--jobs", "3", "--height", "0.3", **given)
+    assert outcome.returncode == 1
+    assert "prepared 2 of 3 in out" in outcome.stderr
+    assert "failed: bad.png: photo cannot be decoded" in outcome.stderr
+    one, other = (Path("out", name, "composite.png").read_bytes() for name in ("photo", "other"))
+    assert one == other
+    assert not Path("out/bad").exists()
+
+
 def test_a_job_that_does_not_fit_is_told_by_its_plan_and_refused(preprocess_endpoint: str, vgg16: None) -> None:
     with service("harmonize", PAINTERLY_HARMONIZE_MEMORY_LIMIT_MIB="10") as (endpoint, _):
         given = {"PAINTERLY_PREPROCESS_ENDPOINT": preprocess_endpoint, "PAINTERLY_HARMONIZE_ENDPOINT": endpoint}

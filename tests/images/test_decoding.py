@@ -185,7 +185,7 @@ def test_cmyk() -> None:
         assert np.abs(read(saved(image, "JPEG"))[0, 0].astype(int) - color).max() <= 2
 
 
-@pytest.mark.parametrize("file_format", ["PNG", "JPEG", "TIFF", "WEBP"])
+@pytest.mark.parametrize("file_format", ["PNG", "JPEG", "TIFF", "WEBP", "AVIF"])
 @pytest.mark.parametrize(("orientation", "turns"), [(1, 0), (3, 2), (6, 3), (8, 1)])
 def test_exif_orientation_is_applied(file_format: str, orientation: int, turns: int) -> None:
     stored = np.zeros((16, 32, 3), dtype=np.uint8)
@@ -206,6 +206,30 @@ def test_color_profile_is_applied() -> None:
     assert np.abs(read(data)[0, 0].astype(int) - (20, 100, 250)).max() <= 1
     with_alpha = saved(Image.new("RGBA", (16, 16), (250, 100, 20, 7)), "PNG", icc_profile=swapped)
     assert np.abs(read(with_alpha, "RGBA")[0, 0].astype(int) - (20, 100, 250, 7)).max() <= 1
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "TIFF", "WEBP", "AVIF"])
+def test_color_profiles_of_every_format_are_applied(file_format: str) -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    swapped = profile.replace(b"rXYZ", b"temp").replace(b"bXYZ", b"rXYZ").replace(b"temp", b"bXYZ")
+    data = saved(Image.new("RGB", (16, 16), (250, 100, 20)), file_format, icc_profile=swapped, quality=100)
+    assert np.abs(read(data)[0, 0].astype(int) - (20, 100, 250)).max() <= 4
+
+
+def test_avif_gives_nearly_its_pixels_and_alpha_back() -> None:
+    pixels = np.zeros((16, 32, 4), dtype=np.uint8)
+    pixels[...] = (200, 100, 50, 255)
+    pixels[:, 16:, 3] = 0
+    data = saved(Image.fromarray(pixels), "AVIF", quality=95)
+    decoded = read(data, "RGBA", image_pb2.IMAGE_FORMAT_AVIF)
+    assert np.abs(decoded[:, :12].astype(int) - pixels[:, :12]).max() <= 4
+    assert decoded[:, 20:, 3].max() <= 4
+
+
+def test_heif_is_named_for_what_it_is() -> None:
+    error = refusal(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100))
+    assert error.reason == error_reason_pb2.ERROR_REASON_IMAGE_UNDECODABLE
+    assert "HEIF files are not read here; send a complete PNG, JPEG, WebP, TIFF, BMP or AVIF file" in error.message
 
 
 def test_unusable_color_profiles_are_ignored() -> None:
@@ -246,7 +270,7 @@ def test_no_bytes_are_refused() -> None:
     assert error.metadata == {"field": "photo"}
 
 
-@pytest.mark.parametrize("file_format", ["PNG", "JPEG", "WEBP", "TIFF", "BMP"])
+@pytest.mark.parametrize("file_format", ["PNG", "JPEG", "WEBP", "TIFF", "BMP", "AVIF"])
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.98])
 def test_truncated_files_are_refused(file_format: str, share: float) -> None:
     data = saved(Image.fromarray(noise(64, 64)), file_format)
@@ -288,6 +312,18 @@ def test_huge_header_is_refused_without_memory() -> None:
     assert grown_kib < 64 * 1024
 
 
+def test_huge_avif_header_is_refused_without_memory() -> None:
+    data = saved(Image.fromarray(noise(64, 64)), "AVIF")
+    place = data.index(b"ispe") + 8
+    huge = data[:place] + struct.pack(">II", 16_384, 16_000) + data[place + 8 :]
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    error = refusal(huge)
+    grown_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert error.reason == error_reason_pb2.ERROR_REASON_IMAGE_SIZE_OUT_OF_RANGE
+    assert error.metadata["value"] == "16384x16000"
+    assert grown_kib < 64 * 1024
+
+
 def test_too_many_bytes_are_refused() -> None:
     error = refusal(bytes(MAX_ENCODED_IMAGE_BYTES + 1))
     assert error.reason == error_reason_pb2.ERROR_REASON_IMAGE_SIZE_OUT_OF_RANGE
@@ -295,7 +331,7 @@ def test_too_many_bytes_are_refused() -> None:
 
 
 FUZZED = [saved(Image.fromarray(noise(channels=channels)), name) for name in LOSSLESS for channels in (3, 4)]
-FUZZED.append(saved(Image.fromarray(noise()), "JPEG"))
+FUZZED += [saved(Image.fromarray(noise()), name) for name in ("JPEG", "AVIF")]
 
 
 @settings(max_examples=300, deadline=None, derandomize=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,17 @@ from painterly.v1 import preprocess_service_pb2 as pb
 from painterly.weights import WeightsCorrupt, WeightsMissing
 from painterly_preprocess import conversion
 from painterly_preprocess.imaging import errors
-from painterly_preprocess.imaging.params import MaskDilation, Placement, RemovalMethod
+from painterly_preprocess.imaging.params import (
+    SIZE_FIELDS,
+    Anchor,
+    Compositing,
+    DilationRule,
+    KernelShape,
+    MaskDilation,
+    Placement,
+    RemovalMethod,
+    SuggestionWish,
+)
 
 
 def test_unset_means_the_default() -> None:
@@ -35,14 +46,91 @@ def test_placement_there_and_back() -> None:
         height_fraction=3,
         rotation_degrees=-45,
         flip_horizontal=True,
+        anchor=Anchor.BOTTOM_LEFT,
+        flip_vertical=True,
+        opacity=0.5,
+        z_order=-3,
     )
     message = conversion.placement_to_proto(placement)
-    assert {field.name for field, _ in message.ListFields()} == {field.name for field in pb.Placement.DESCRIPTOR.fields}
+    unset = {"width_fraction", "height_px", "width_px", "is_automatic"}
+    assert {field.name for field, _ in message.ListFields()} == set(pb.Placement.DESCRIPTOR.fields_by_name) - unset
     assert conversion.placement_from_proto(message) == placement
 
 
+@pytest.mark.parametrize("size", SIZE_FIELDS)
+def test_the_size_that_was_used_goes_back_alone(size: str) -> None:
+    message = conversion.placement_to_proto(Placement(**{size: 2}))  # type: ignore[arg-type]
+    assert [
+        name for name in ("height_fraction", "width_fraction", "height_px", "width_px") if message.HasField(name)
+    ] == [size]
+
+
+@pytest.mark.parametrize("anchor", Anchor)
+def test_every_anchor_there_and_back(anchor: Anchor) -> None:
+    message = conversion.placement_to_proto(Placement(anchor=anchor))
+    assert pb.PlacementAnchor.Name(message.anchor) == f"PLACEMENT_ANCHOR_{anchor.name}"
+    assert conversion.placement_from_proto(message).anchor is anchor
+
+
+@pytest.mark.parametrize(
+    ("message", "field", "other"),
+    [
+        (pb.Placement(height_px=3, width_px=3), "width_px", "height_px"),
+        (pb.Placement(is_automatic=True, center_y_fraction=0), "center_y_fraction", "is_automatic"),
+        (pb.Placement(is_automatic=True, anchor=pb.PLACEMENT_ANCHOR_CENTER), "anchor", "is_automatic"),
+    ],
+)
+def test_what_excludes_each_other(message: pb.Placement, field: str, other: str) -> None:
+    with pytest.raises(ServiceError) as caught:
+        conversion.placement_from_proto(message, "elements[2].placement")
+    assert caught.value.reason == reasons.ERROR_REASON_FIELDS_CONFLICT
+    path = "elements[2].placement."
+    assert caught.value.metadata == {"field": path + field, "conflicts_with": path + other}
+
+
+@pytest.mark.parametrize(
+    ("convert", "message", "field"),
+    [
+        (conversion.placement_from_proto, pb.Placement(anchor=77), "placement.anchor"),  # type: ignore[arg-type]
+        (conversion.dilation_from_proto, pb.MaskDilation(rule=77), "dilation.rule"),  # type: ignore[arg-type]
+        (conversion.dilation_from_proto, pb.MaskDilation(kernel_shape=77), "dilation.kernel_shape"),  # type: ignore[arg-type]
+    ],
+)
+def test_unknown_enum_values_are_named(convert: Any, message: Any, field: str) -> None:
+    with pytest.raises(ServiceError, match="unknown value 77; known are ") as caught:
+        convert(message)
+    assert caught.value.reason == reasons.ERROR_REASON_UNKNOWN_ENUM_VALUE
+    assert caught.value.metadata == {"field": field, "value": "77"}
+
+
+def test_compositing_there_and_back() -> None:
+    compositing = Compositing(linear_light=True, tone_match_strength=0.5, fill_mask_holes=True)
+    assert conversion.compositing_from_proto(conversion.compositing_to_proto(compositing)) == compositing
+    with pytest.raises(ServiceError) as caught:
+        conversion.compositing_from_proto(pb.Compositing(tone_match_strength=2))
+    assert caught.value.metadata == {"field": "compositing.tone_match_strength", "value": "2.0"}
+
+
+def test_wishes() -> None:
+    message = pb.SuggestPlacementRequest(aspect_ratio=2, height_fraction=0.3, suggestion_count=7)
+    assert conversion.wish_from_proto(message) == SuggestionWish(
+        aspect_ratio=2, height_fraction=0.3, suggestion_count=7
+    )
+    with pytest.raises(ServiceError) as caught:
+        conversion.wish_from_proto(pb.SuggestPlacementRequest(suggestion_count=0))
+    assert caught.value.metadata == {"field": "suggestion_count", "value": "0"}
+
+
 def test_dilation_there_and_back() -> None:
-    dilation = MaskDilation(kernel_size_px=7, omit_mask_union=True)
+    dilation = MaskDilation(
+        kernel_size_px=8,
+        omit_mask_union=True,
+        rule=DilationRule.CLASSIC,
+        kernel_shape=KernelShape.CROSS,
+        iteration_count=2,
+        fill_holes=True,
+        feather_px=3,
+    )
     assert conversion.dilation_from_proto(conversion.dilation_to_proto(dilation)) == dilation
 
 
@@ -89,7 +177,8 @@ def test_dilation_out_of_range(size: int) -> None:
 
 @pytest.mark.parametrize("kind", errors.ImagingError.__subclasses__())
 def test_every_imaging_error_has_its_reason(kind: type[errors.ImagingError]) -> None:
-    error = kind("mask", 7, "is wrong") if kind is errors.ParameterError else kind("mask", "is wrong")
+    takes_more = kind in (errors.ParameterError, errors.ParameterConflict)
+    error = kind("mask", "other", "is wrong") if takes_more else kind("mask", "is wrong")  # type: ignore[call-arg]
     converted = conversion.to_service_error(error)
     assert converted.code.name == "INVALID_ARGUMENT"
     assert converted.field == "mask"

@@ -63,8 +63,18 @@ async def test_compose(stub: Stub, encoded: Encoded, element: Pixels, painting: 
     mask[20:40, 10:30] = 255
     np.testing.assert_array_equal(decode(response.mask, "mask", "L"), mask)
     assert response.placement_used == pb.Placement(
-        center_x_fraction=0.25, center_y_fraction=0.5, height_fraction=20 / 60, rotation_degrees=0
+        center_x_fraction=0.25,
+        center_y_fraction=0.5,
+        height_fraction=20 / 60,
+        rotation_degrees=0,
+        anchor=pb.PLACEMENT_ANCHOR_CENTER,
+        opacity=1,
+        z_order=0,
     )
+    assert list(response.placements_used) == [response.placement_used]
+    assert list(response.placement_reasons) == [""]
+    assert response.compositing_used == pb.Compositing(tone_match_strength=0)
+    assert not response.HasField("alpha")
     for image in (response.composite, response.mask):
         assert (image.format, image.width_px, image.height_px) == (image_pb2.IMAGE_FORMAT_PNG, 80, 60)
 
@@ -76,7 +86,29 @@ async def test_dilate_mask(stub: Stub, encoded: Encoded) -> None:
     dilated = decode(response.dilated_mask, "dilated_mask", "L")
     np.testing.assert_array_equal(dilated, masks.to_gray(masks.dilate(mask > 0, MaskDilation(kernel_size_px=35))))
     assert (dilated[20] == 255).sum() == 312
-    assert response.dilation_used == pb.MaskDilation(kernel_size_px=35)
+    assert response.dilation_used == pb.MaskDilation(
+        kernel_size_px=35,
+        rule=pb.DILATION_RULE_PAPER,
+        kernel_shape=pb.KERNEL_SHAPE_RECTANGLE,
+        iteration_count=1,
+        feather_px=0,
+    )
+    assert not response.HasField("feathered_mask")
+
+
+async def test_dilate_mask_in_the_classic_way_with_a_feather(stub: Stub, encoded: Encoded) -> None:
+    mask = np.zeros((40, 60), dtype=np.uint8)
+    mask[10:30, 10:30] = 255
+    mask[15:25, 15:25] = 0
+    dilation = pb.MaskDilation(
+        rule=pb.DILATION_RULE_CLASSIC, kernel_size_px=3, iteration_count=2, fill_holes=True, feather_px=4
+    )
+    response = await stub.DilateMask(pb.DilateMaskRequest(mask=encoded(mask), dilation=dilation))
+    expected = np.zeros((40, 60), dtype=np.uint8)
+    expected[8:32, 8:32] = 255
+    np.testing.assert_array_equal(decode(response.dilated_mask, "dilated_mask", "L"), expected)
+    feathered = decode(response.feathered_mask, "feathered_mask", "L")
+    assert feathered[20, 30:38].tolist() == [255, 255, 204, 153, 102, 51, 0, 0]
 
 
 async def test_remove_background_by_grabcut(stub: Stub, encoded: Encoded, photo: Pixels) -> None:
@@ -121,6 +153,7 @@ async def test_prepare_is_the_three_calls_in_one(stub: Stub, encoded: Encoded, p
     )
     dilated = await stub.DilateMask(pb.DilateMaskRequest(mask=composed.mask, dilation=dilation))
     assert prepared == pb.PrepareResponse(
+        compositing_used=composed.compositing_used,
         composite=composed.composite,
         mask=composed.mask,
         dilated_mask=dilated.dilated_mask,
@@ -135,6 +168,99 @@ async def test_prepare_is_the_three_calls_in_one(stub: Stub, encoded: Encoded, p
     assert mask.any()
     assert (dilated_mask & mask).sum() == mask.sum() < dilated_mask.sum()
     assert (composite[~dilated_mask] == painting[~dilated_mask]).mean() > 0.99
+
+
+async def test_several_elements(stub: Stub, encoded: Encoded, element: Pixels, painting: Pixels) -> None:
+    blue = np.full((20, 20, 4), (0, 0, 200, 255), dtype=np.uint8)
+    blue[0, 0, 3] = 254
+    corner = pb.Placement(
+        center_x_fraction=0, center_y_fraction=0, anchor=pb.PLACEMENT_ANCHOR_TOP_LEFT, height_px=20, z_order=-1
+    )
+    over = pb.Placement(
+        center_x_fraction=10 / 80, center_y_fraction=10 / 60, anchor=pb.PLACEMENT_ANCHOR_TOP_LEFT, width_px=20
+    )
+    elements = [
+        pb.PlacedElement(element=encoded(element), placement=over),
+        pb.PlacedElement(element=encoded(blue), placement=corner),
+    ]
+    response = await stub.Compose(
+        pb.ComposeRequest(elements=elements, painting=encoded(painting), output=pb.OutputOptions(include_alpha=True))
+    )
+    expected = painting.copy()
+    expected[:20, :20] = (0, 0, 200)
+    expected[10:30, 10:30] = element[:, 5:25, :3]
+    composite = decode(response.composite, "composite", "RGB")
+    np.testing.assert_array_equal(composite[1:], expected[1:])
+    alpha, mask = decode(response.alpha, "alpha", "L"), decode(response.mask, "mask", "L")
+    assert alpha[0, :2].tolist() == [254, 255]
+    assert mask[0, 0] == 255
+    assert (mask > 0).sum() == 700
+    assert [used.z_order for used in response.placements_used] == [0, -1]
+    assert response.placement_used == response.placements_used[0]
+    # What was used can be sent back.
+    for placed, used in zip(elements, response.placements_used, strict=True):
+        placed.placement.CopyFrom(used)
+    again = await stub.Compose(
+        pb.ComposeRequest(elements=elements, painting=encoded(painting), output=pb.OutputOptions(include_alpha=True))
+    )
+    assert again == response
+
+
+async def test_automatic_places_are_told_and_can_be_sent_back(
+    stub: Stub, encoded: Encoded, element: Pixels, painting: Pixels
+) -> None:
+    cut_out, ground = encoded(element), encoded(painting)
+    (best,) = (
+        await stub.SuggestPlacement(pb.SuggestPlacementRequest(painting=ground, element=cut_out, suggestion_count=1))
+    ).suggestions
+    automatic = pb.Placement(is_automatic=True)
+    composed = await stub.Compose(pb.ComposeRequest(element=cut_out, painting=ground, placement=automatic))
+    prepared = await stub.Prepare(pb.PrepareRequest(photo=cut_out, painting=ground, placement=automatic))
+    assert composed.placement_used == prepared.placement_used == best.placement
+    assert list(composed.placement_reasons) == [prepared.placement_reason] == [best.reason]
+    assert not best.placement.is_automatic
+    again = await stub.Compose(pb.ComposeRequest(element=cut_out, painting=ground, placement=best.placement))
+    assert again.composite == composed.composite
+    two = await stub.Compose(
+        pb.ComposeRequest(elements=2 * [pb.PlacedElement(element=cut_out, placement=automatic)], painting=ground)
+    )
+    assert two.placements_used[0] == best.placement
+    assert two.placements_used[1] != best.placement
+
+
+@pytest.mark.parametrize(
+    ("name", "quality", "lossy"),
+    [("WEBP", None, False), ("TIFF", None, False), ("BMP", 7, False), ("JPEG", 90, True), ("AVIF", 90, True)],
+)
+async def test_formats_of_results(
+    stub: Stub, encoded: Encoded, element: Pixels, painting: Pixels, name: str, quality: int | None, lossy: bool
+) -> None:
+    wished = image_pb2.ImageFormat.Value(f"IMAGE_FORMAT_{name}")
+    output = pb.OutputOptions(format=wished, quality=quality, allow_lossy=lossy)
+    request = pb.PrepareRequest(photo=encoded(element), painting=encoded(painting))
+    exact = await stub.Prepare(request)
+    request.output.CopyFrom(output)
+    response = await stub.Prepare(request)
+    assert response.composite.format == wished
+    assert response.element.format == (wished if name in ("WEBP", "TIFF", "AVIF") else image_pb2.IMAGE_FORMAT_PNG)
+    assert (response.mask, response.dilated_mask) == (exact.mask, exact.dilated_mask)
+    pictures = [decode(each.composite, "composite", "RGB").astype(int) for each in (response, exact)]
+    difference = np.abs(pictures[0] - pictures[1]).mean()
+    assert 0 < difference < 12 if lossy else difference == 0
+    if response.element.format != wished:
+        return
+    cut_out = await stub.RemoveBackground(pb.RemoveBackgroundRequest(photo=request.photo, output=output))
+    assert cut_out.element == response.element
+
+
+async def test_quality_counts(stub: Stub, encoded: Encoded, element: Pixels, painting: Pixels) -> None:
+    sizes = []
+    for quality in (20, 60, 95):
+        output = pb.OutputOptions(format=image_pb2.IMAGE_FORMAT_JPEG, quality=quality, allow_lossy=True)
+        request = pb.ComposeRequest(element=encoded(element), painting=encoded(painting), output=output)
+        sizes.append(len((await stub.Compose(request)).composite.data))
+    assert sizes == sorted(sizes)
+    assert sizes[0] < sizes[2] / 2
 
 
 # Pictures of every kind
@@ -231,6 +357,8 @@ BAD_FILE_NAMES = ["no bytes", "no image", "truncated JPEG", "1x1", "20000x20000"
         ("RemoveBackground", "photo"),
         ("Compose", "element"),
         ("Compose", "painting"),
+        ("SuggestPlacement", "painting"),
+        ("SuggestPlacement", "element"),
         ("DilateMask", "mask"),
         ("Prepare", "photo"),
         ("Prepare", "painting"),
@@ -297,6 +425,136 @@ async def test_dilation_out_of_range(stub: Stub, method: str, size: int) -> None
     request = getattr(pb, f"{method}Request")(dilation=pb.MaskDilation(kernel_size_px=size))
     details = await refusal(getattr(stub, method)(request))
     assert (details.reason, details.metadata["field"]) == ("FIELD_OUT_OF_RANGE", "dilation.kernel_size_px")
+
+
+@pytest.mark.parametrize("method", ["DilateMask", "Prepare"])
+@pytest.mark.parametrize(
+    ("dilation", "reason", "field"),
+    [
+        (pb.MaskDilation(rule=9), "UNKNOWN_ENUM_VALUE", "rule"),  # type: ignore[arg-type]
+        (pb.MaskDilation(kernel_shape=9), "UNKNOWN_ENUM_VALUE", "kernel_shape"),  # type: ignore[arg-type]
+        (pb.MaskDilation(iteration_count=0), "FIELD_OUT_OF_RANGE", "iteration_count"),
+        (pb.MaskDilation(feather_px=math.nan), "FIELD_OUT_OF_RANGE", "feather_px"),
+    ],
+)
+async def test_dilations_that_cannot_be(
+    stub: Stub, method: str, dilation: pb.MaskDilation, reason: str, field: str
+) -> None:
+    details = await refusal(getattr(stub, method)(getattr(pb, f"{method}Request")(dilation=dilation)))
+    assert (details.reason, details.metadata["field"]) == (reason, f"dilation.{field}")
+
+
+@pytest.mark.parametrize("method", ["Compose", "Prepare"])
+@pytest.mark.parametrize(
+    ("fields", "reason", "field", "more"),
+    [
+        (
+            {"placement": pb.Placement(height_px=9, width_px=9)},
+            "FIELDS_CONFLICT",
+            "placement.width_px",
+            {"conflicts_with": "placement.height_px"},
+        ),
+        (
+            {"placement": pb.Placement(is_automatic=True, center_x_fraction=0.5)},
+            "FIELDS_CONFLICT",
+            "placement.center_x_fraction",
+            {"conflicts_with": "placement.is_automatic"},
+        ),
+        ({"placement": pb.Placement(opacity=0)}, "FIELD_OUT_OF_RANGE", "placement.opacity", {"value": "0.0"}),
+        ({"placement": pb.Placement(z_order=1001)}, "FIELD_OUT_OF_RANGE", "placement.z_order", {"value": "1001"}),
+        ({"placement": pb.Placement(anchor=44)}, "UNKNOWN_ENUM_VALUE", "placement.anchor", {"value": "44"}),  # type: ignore[arg-type]
+        (
+            {"compositing": pb.Compositing(tone_match_strength=-1)},
+            "FIELD_OUT_OF_RANGE",
+            "compositing.tone_match_strength",
+            {"value": "-1.0"},
+        ),
+        ({"output": pb.OutputOptions(format=44)}, "UNKNOWN_ENUM_VALUE", "output.format", {"value": "44"}),  # type: ignore[arg-type]
+        ({"output": pb.OutputOptions(quality=0)}, "FIELD_OUT_OF_RANGE", "output.quality", {"value": "0"}),
+        ({"output": pb.OutputOptions(quality=101)}, "FIELD_OUT_OF_RANGE", "output.quality", {"value": "101"}),
+        (
+            {"output": pb.OutputOptions(format=image_pb2.IMAGE_FORMAT_JPEG)},
+            "FORMAT_UNSUITABLE",
+            "output.format",
+            {"value": "JPEG"},
+        ),
+        (
+            {"output": pb.OutputOptions(format=image_pb2.IMAGE_FORMAT_WEBP, quality=80)},
+            "FORMAT_UNSUITABLE",
+            "output.format",
+            {"value": "WEBP"},
+        ),
+    ],
+)
+async def test_wishes_that_cannot_be(
+    stub: Stub, method: str, fields: dict[str, Any], reason: str, field: str, more: dict[str, str]
+) -> None:
+    details = await refusal(getattr(stub, method)(getattr(pb, f"{method}Request")(**fields)))
+    assert details.reason == reason
+    assert {key: details.metadata[key] for key in ("field", *more)} == {"field": field, **more}
+
+
+async def test_an_element_without_alpha_channel_is_not_encoded(stub: Stub) -> None:
+    output = pb.OutputOptions(format=image_pb2.IMAGE_FORMAT_BMP)
+    details = await refusal(stub.RemoveBackground(pb.RemoveBackgroundRequest(output=output)))
+    assert (details.reason, details.metadata["field"], details.metadata["value"]) == (
+        "FORMAT_UNSUITABLE",
+        "output.format",
+        "BMP",
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "field", "value"),
+    [
+        ({"aspect_ratio": 0.0}, "aspect_ratio", "0.0"),
+        ({"height_fraction": math.nan}, "height_fraction", "nan"),
+        ({"suggestion_count": 21}, "suggestion_count", "21"),
+    ],
+)
+async def test_suggestions_out_of_range(stub: Stub, fields: dict[str, Any], field: str, value: str) -> None:
+    details = await refusal(stub.SuggestPlacement(pb.SuggestPlacementRequest(**fields)))
+    assert (details.reason, details.metadata["field"], details.metadata["value"]) == (
+        "FIELD_OUT_OF_RANGE",
+        field,
+        value,
+    )
+
+
+async def test_suggestions_for_an_element_without_alpha(stub: Stub, encoded: Encoded, painting: Pixels) -> None:
+    request = pb.SuggestPlacementRequest(painting=encoded(painting), element=encoded(painting))
+    details = await refusal(stub.SuggestPlacement(request))
+    assert (details.reason, details.metadata["field"]) == ("IMAGE_WITHOUT_ALPHA", "element")
+
+
+async def test_elements_that_cannot_be(stub: Stub, encoded: Encoded, element: Pixels, painting: Pixels) -> None:
+    cut_out, ground = encoded(element), encoded(painting)
+    good, outside = pb.PlacedElement(element=cut_out), pb.Placement(center_x_fraction=2)
+    cases = [
+        (pb.ComposeRequest(element=cut_out, elements=[good]), "FIELDS_CONFLICT", "element"),
+        (pb.ComposeRequest(placement=pb.Placement(), elements=[good]), "FIELDS_CONFLICT", "placement"),
+        (pb.ComposeRequest(elements=33 * [pb.PlacedElement()]), "FIELD_OUT_OF_RANGE", "elements"),
+        (pb.ComposeRequest(elements=[good, pb.PlacedElement()]), "FIELD_REQUIRED", "elements[1].element"),
+        (
+            pb.ComposeRequest(elements=[good, pb.PlacedElement(element=ground)]),
+            "IMAGE_WITHOUT_ALPHA",
+            "elements[1].element",
+        ),
+        (
+            pb.ComposeRequest(elements=[good, pb.PlacedElement(element=cut_out, placement=outside)]),
+            "ELEMENT_OUTSIDE_PAINTING",
+            "elements[1].placement",
+        ),
+        (
+            pb.ComposeRequest(elements=[pb.PlacedElement(placement=pb.Placement(opacity=7))]),
+            "FIELD_OUT_OF_RANGE",
+            "elements[0].placement.opacity",
+        ),
+    ]
+    for request, reason, field in cases:
+        request.painting.CopyFrom(ground)
+        details = await refusal(stub.Compose(request))
+        assert (details.reason, details.metadata["field"]) == (reason, field)
 
 
 async def test_empty_mask(stub: Stub, encoded: Encoded) -> None:

@@ -8,11 +8,14 @@ import click
 
 from painterly_client.cli import (
     benching,
+    composing,
+    dilating,
     evaluating,
     exits,
     harmonizing,
     health,
     planning,
+    preparing,
     preprocessing,
     serving,
     weighting,
@@ -55,8 +58,10 @@ def cli() -> None:
 for _command in (
     harmonizing.harmonize,
     preprocessing.remove_background,
-    preprocessing.compose,
-    preprocessing.dilate,
+    composing.compose,
+    dilating.dilate,
+    composing.suggest,
+    preparing.prepare,
     harmonizing.pass1,
     harmonizing.pass2,
     planning.plan,

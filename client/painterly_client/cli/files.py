@@ -19,7 +19,9 @@ RESULT_FORMATS: Mapping[str, str] = {
     ".tif": "TIFF",
     ".tiff": "TIFF",
     ".bmp": "BMP",
+    ".avif": "AVIF",
 }
+LOSSY_SUFFIXES = (".jpg", ".jpeg", ".avif")
 
 _SIGNATURES: tuple[tuple[bytes, str, str], ...] = (
     (b"\x89PNG\r\n\x1a\n", "image/png", ".png"),
@@ -35,6 +37,8 @@ def media_type_and_suffix(data: bytes) -> tuple[str, str]:
     """Media type and file suffix of an encoded picture, read from its first bytes."""
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "image/webp", ".webp"
+    if data[4:12] in (b"ftypavif", b"ftypavis"):
+        return "image/avif", ".avif"
     for signature, media_type, suffix in _SIGNATURES:
         if data.startswith(signature):
             return media_type, suffix

@@ -12,8 +12,9 @@ import click
 
 from painterly_client import Frame, Stage
 from painterly_client.cli import options as opt
+from painterly_client.cli import placements
 from painterly_client.cli.connecting import Services
-from painterly_client.cli.files import read_input
+from painterly_client.cli.files import check_outputs, read_input
 from painterly_client.cli.following import destination_from, finish, follow, stream_options_from
 from painterly_client.cli.parameters import to_json
 from painterly_client.cli.recording import Keeper
@@ -73,7 +74,9 @@ def _prepared_options(*, required: bool) -> Callable[[Any], Any]:
 @click.command(short_help="Put the thing in a photo into a painting.")
 @click.argument("pictures", nargs=-1, required=True, metavar="[PHOTO] PAINTING", type=opt.INPUT_FILE)
 @opt.result_option
-@opt.placement_options
+@placements.placement_options
+@placements.save_option
+@placements.compositing_options
 @opt.method_option
 @_prepared_options(required=False)
 @opt.parameter_options(1, 2)
@@ -90,6 +93,7 @@ def harmonize(ctx: click.Context, /, pictures: tuple[Path, ...], out: Path, **op
     \b
     Examples:
       painterly harmonize boat.jpg seascape.jpg -o result.png --at 0.3,0.6 --height 0.4 --preset draft
+      painterly harmonize boat.jpg seascape.jpg -o result.png --at auto --save-placement place.json
       painterly harmonize boat.jpg seascape.jpg -o result.png --frames frames --report report.html
       painterly harmonize --composite c.png --mask m.png seascape.jpg -o result.png --level 8
     """
@@ -103,6 +107,8 @@ def harmonize(ctx: click.Context, /, pictures: tuple[Path, ...], out: Path, **op
         if options["style_mask"]:
             inputs["--style-mask"] = options["style_mask"]
         needed = ["preprocess", "harmonize"]
+        if options["save_placement"]:
+            check_outputs({"--save-placement": options["save_placement"]}, inputs)
     destination = destination_from(out, options, inputs, kept_names)
     parameters, stream = opt.parameters_from(options), stream_options_from(destination, options)
     keeper = Keeper(destination.keep, session)
@@ -164,7 +170,9 @@ def _photo_and_painting(
         raise click.UsageError(f"prepared files need {' and '.join(missing)} too", ctx)
     if len(pictures) != 1:
         raise click.UsageError("with --composite and --mask, give PAINTING alone, without PHOTO", ctx)
-    useless = [f"--{name}" for name in ("method", *opt.PLACEMENT_NAMES) if options[name] is not None]
+    useless = [
+        f"--{name.replace('_', '-')}" for name in ("method", *placements.PLACEMENT_NAMES) if options[name] is not None
+    ]
     if useless:
         raise click.UsageError(f"{', '.join(useless)}: the thing in --composite has its place already", ctx)
     return None, pictures[0]
@@ -177,8 +185,11 @@ def _prepare(
         read_input("PHOTO", photo),
         read_input("PAINTING", painting),
         method=opt.method_from(options["method"]),
-        placement=opt.placement_from(options),
+        placement=placements.placements_from(options, 1)[0],
+        compositing=placements.compositing_from(options),
     )
+    if options["save_placement"]:
+        placements.write_placements(options["save_placement"], [answer.placement_used])
     prepared = Prepared(
         painting=painting,
         composite=keeper.keep("composite.png", answer.composite),
@@ -191,12 +202,16 @@ def _prepare(
         "method_used": to_json(answer.method_used),
         "method_reason": answer.method_reason,
         "placement_used": to_json(answer.placement_used),
+        **({"placement_reason": answer.placement_reason} if answer.placement_reason else {}),
         "dilation_used": to_json(answer.dilation_used),
     }
     return prepared, answer.element, extra
 
 
-_REPLACED = ("out", "composite", "mask", "dilated_mask", "style_mask", "method", "pass1", *opt.PLACEMENT_NAMES)
+_REPLACED = (
+    *("out", "composite", "mask", "dilated_mask", "style_mask", "method", "pass1"),
+    *placements.PLACEMENT_NAMES,
+)
 
 
 def _command(ctx: click.Context, command: click.Command, prepared: Prepared, out: Path, *more: str) -> str:

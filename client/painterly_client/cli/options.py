@@ -14,7 +14,6 @@ from painterly_client import (
     HarmonizeParameters,
     MemoryPolicy,
     Network,
-    Placement,
     Preset,
     StyleRegion,
 )
@@ -28,11 +27,10 @@ INPUT_FILE = click.Path(exists=True, dir_okay=False, readable=True, path_type=Pa
 OUTPUT_FILE = click.Path(dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
 
-PLACEMENT_NAMES = ("at", "height", "rotate", "flip")
 _ITERATIONS = click.IntRange(1, 10_000)
 
 
-class _Number(click.FloatRange):
+class Number(click.FloatRange):
     """A number within a range; unlike its base it refuses "nan", which is neither below nor above anything."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
@@ -40,18 +38,6 @@ class _Number(click.FloatRange):
         if math.isnan(number):
             self.fail(f"{value!r} is not a number.", param, ctx)
         return number
-
-
-def _read_point(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tuple[float, float] | None:
-    if value is None:
-        return None
-    try:
-        x, y = (float(part) for part in value.split(","))
-    except ValueError:
-        raise click.BadParameter(f"{value!r} is not two numbers such as 0.5,0.7") from None
-    if not (-1 <= x <= 2 and -1 <= y <= 2):
-        raise click.BadParameter(f"{value!r} must be fractions of the painting's width and height, from -1 to 2")
-    return x, y
 
 
 def _read_region(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tuple[float, ...] | None:
@@ -102,30 +88,13 @@ result_option = click.option(
     type=OUTPUT_FILE,
     callback=check_result_name,
     metavar="OUT",
-    help="The result: .png .tif .bmp .webp keep the painting's pixels, .jpg is lossy.",
+    help="The result: .png .tif .bmp .webp keep the painting's pixels, .jpg .avif are lossy.",
 )
 
 method_option = click.option(
     "--method",
     type=click.Choice(["auto", "alpha", "u2net", "grabcut"]),
     help="How the thing is cut out of the photo. [default: auto]",
-)
-
-placement_options = add(
-    click.option(
-        "--at",
-        callback=_read_point,
-        metavar="X,Y",
-        help="Center, as fractions of the painting's sides. [default: 0.5,0.5]",
-    ),
-    click.option(
-        "--height",
-        type=_Number(0.01, 4),
-        metavar="F",
-        help="Height, as a fraction of the painting's. [default: 0.5]",
-    ),
-    click.option("--rotate", type=_Number(-360, 360), metavar="DEG", help="Turn counterclockwise. [default: 0]"),
-    click.option("--flip", is_flag=True, default=None, help="Mirror left to right."),
 )
 
 
@@ -181,7 +150,7 @@ def parameter_options(*passes: int) -> Callable[[_F], _F]:
         ),
         click.option(
             "--level",
-            type=_Number(1, 10),
+            type=Number(1, 10),
             metavar="1..10",
             help="Strength of the style: 1 realistic, 5 impressionist, 10 expressionist. [default: estimated]",
         ),
@@ -223,7 +192,7 @@ stream_options = add(
     click.option("--frames", type=FOLDER, metavar="DIR", help="Write every frame there, with an index.json."),
     click.option(
         "--frame-interval",
-        type=_Number(0, 3600),
+        type=Number(0, 3600),
         metavar="SECONDS",
         help="Least time between two frames; 0 for every iteration. [default: 1]",
     ),
@@ -237,18 +206,6 @@ stream_options = add(
 def method_from(name: str | None) -> BackgroundRemovalMethod:
     """``--method`` as the client's enum."""
     return BackgroundRemovalMethod[(name or "auto").upper()]
-
-
-def placement_from(options: dict[str, Any]) -> Placement:
-    """The placement options as the client's type."""
-    x, y = options["at"] or (None, None)
-    return Placement(
-        center_x_fraction=x,
-        center_y_fraction=y,
-        height_fraction=options["height"],
-        rotation_degrees=options["rotate"],
-        flip_horizontal=bool(options["flip"]),
-    )
 
 
 def parameters_from(options: dict[str, Any]) -> HarmonizeParameters:

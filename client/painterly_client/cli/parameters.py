@@ -26,7 +26,7 @@ def read_parameters(path: Path) -> HarmonizeParameters:
         data = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise click.UsageError(f"--parameters {path} cannot be read as JSON: {error}") from error
-    return _build(HarmonizeParameters, data, f"--parameters {path}", "")
+    return from_json(HarmonizeParameters, data, f"--parameters {path}", "")
 
 
 def with_flags(parameters: HarmonizeParameters, flags: Mapping[str, Any]) -> HarmonizeParameters:
@@ -64,7 +64,11 @@ def flatten(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _build(cls: type[_T], data: object, source: str, path: str) -> _T:
+def from_json(cls: type[_T], data: object, source: str, path: str) -> _T:
+    """Read a dataclass from JSON values; names that it does not have are refused. ``source`` is named in errors.
+
+    Raises: click.UsageError naming the field, its value and what is allowed.
+    """
     where = f"{source}: {path}: " if path else f"{source}: "
     if not isinstance(data, dict):
         raise click.UsageError(f"{where}must be an object, got {json.dumps(data)}")
@@ -85,7 +89,7 @@ def _type_of(cls: type, name: str) -> type:
 
 def _value(kind: type, value: object, source: str, path: str) -> Any:
     if dataclasses.is_dataclass(kind):
-        return _build(kind, value, source, path)
+        return from_json(kind, value, source, path)
     if issubclass(kind, Enum):
         known = {member.value: member for member in kind}
         if isinstance(value, str) and value in known:

@@ -2,6 +2,7 @@
 
 ImagingError
 ├── ParameterError    a parameter outside its range, or not finite
+├── ParameterConflict two parameters that exclude each other
 ├── AlphaMissing      a picture that needs transparency has none
 ├── MaskEmpty         nothing is inside the mask, or no foreground was found
 ├── MaskFull          nothing is outside the mask
@@ -26,6 +27,14 @@ class ParameterError(ImagingError):
     def __init__(self, field: str, value: object, message: str) -> None:
         super().__init__(field, f"{message}, got {value!r}")
         self.value = value
+
+
+class ParameterConflict(ImagingError):
+    """Two parameters that exclude each other; ``conflicts_with`` is the other one."""
+
+    def __init__(self, field: str, conflicts_with: str, message: str) -> None:
+        super().__init__(field, f"{message} ({conflicts_with} is set too)")
+        self.conflicts_with = conflicts_with
 
 
 class AlphaMissing(ImagingError):

@@ -42,6 +42,7 @@ def test_a_write_that_breaks_off_leaves_the_old_file_alone(monkeypatch: pytest.M
         ("BMP", ("image/bmp", ".bmp")),
         ("GIF", ("image/gif", ".gif")),
         ("TIFF", ("image/tiff", ".tif")),
+        ("AVIF", ("image/avif", ".avif")),
     ],
 )
 def test_a_format_is_read_from_the_bytes(image_format: str, expected: tuple[str, str]) -> None:

@@ -112,11 +112,24 @@ def test_what_was_asked_reaches_the_services(
     assert request.stream.result_format == image_pb2.IMAGE_FORMAT_WEBP
 
 
+def test_a_place_is_found_and_saved(endpoint: str, preprocess: Preprocess, photo_and_painting: list[Path]) -> None:
+    flags = ("--at", "auto", "--linear-light", "--save-placement", "p.json")
+    assert run("harmonize", *photo_and_painting, "-o", "out.png", *flags).exit_code == 0
+    request = preprocess.requests[0]
+    assert request.placement == preprocess_service_pb2.Placement(is_automatic=True)
+    assert request.compositing == preprocess_service_pb2.Compositing(linear_light=True)
+    assert json.loads(Path("p.json").read_text())["placements"][0]["center_x_fraction"] == 0.25
+    refused = run("harmonize", *photo_and_painting, "-o", "out.png", "--save-placement", photo_and_painting[0])
+    assert refused.exit_code == 2
+    assert "would overwrite PHOTO" in refused.stderr
+
+
 def test_what_was_not_said_stays_unset(
     endpoint: str, preprocess: Preprocess, harmonize: Harmonize, photo_and_painting: list[Path]
 ) -> None:
     assert run("harmonize", *photo_and_painting, "-o", "out.png").exit_code == 0
     assert preprocess.requests[0].placement == preprocess_service_pb2.Placement()
+    assert not preprocess.requests[0].HasField("compositing")
     assert harmonize.requests[0].parameters == pb.HarmonizeParameters()
     assert not harmonize.requests[0].stream.HasField("frame_interval")
 
@@ -306,7 +319,7 @@ def test_a_server_that_is_not_there(prepared: list[str]) -> None:
         ("photo.png painting.png -o photo.png/out.png", "cannot be made"),
         ("photo.png painting.png -o out.tif --report r.html", "Name out.png instead"),
         ("photo.png painting.png -o out.png --at 300,200", "must be fractions"),
-        ("photo.png painting.png -o out.png --at middle", "is not two numbers"),
+        ("photo.png painting.png -o out.png --at middle", "is neither two numbers"),
         ("photo.png painting.png -o out.png --level 11", "--level"),
         ("photo.png painting.png -o out.png --style-region 0.5,0,0.6,1", "must lie within the painting"),
         ("photo.png painting.png -o out.png --style-region left", "is not four numbers"),

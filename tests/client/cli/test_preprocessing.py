@@ -1,4 +1,4 @@
-"""``remove-background``, ``compose`` and ``dilate``."""
+"""``remove-background``, and wrong commands of one step."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from painterly.v1 import image_pb2
 from painterly.v1 import preprocess_service_pb2 as pb
-from tests.client.cli.kit import COMPOSITE, DILATED, ELEMENT, MASK, answer, one_json, run, write_pictures
+from tests.client.cli.kit import ELEMENT, answer, one_json, run, write_pictures
 from tests.client.kit import Preprocess
 
 
@@ -33,40 +33,6 @@ def test_remove_background(endpoint: str, preprocess: Preprocess) -> None:
     }
 
 
-def test_compose(endpoint: str, preprocess: Preprocess) -> None:
-    preprocess.handlers["Compose"] = answer(
-        pb.ComposeResponse(
-            composite=image_pb2.Image(data=COMPOSITE),
-            mask=image_pb2.Image(data=MASK),
-            placement_used=pb.Placement(
-                center_x_fraction=0.1, center_y_fraction=0.2, height_fraction=0.3, rotation_degrees=0
-            ),
-        )
-    )
-    element, painting = write_pictures(Path(), "element.png", "painting.png")
-    outcome = run(
-        "compose", element, painting, "-o", "c.png", "--mask-out", "m.png", "--at", "0.1,0.2", "--height", "0.3"
-    )
-    assert outcome.exit_code == 0, outcome.stderr
-    assert (Path("c.png").read_bytes(), Path("m.png").read_bytes()) == (COMPOSITE, MASK)
-    request = preprocess.requests[0]
-    assert (request.element.data, request.painting.data) == (element.read_bytes(), painting.read_bytes())
-    assert request.placement == pb.Placement(center_x_fraction=0.1, center_y_fraction=0.2, height_fraction=0.3)
-
-
-def test_dilate(endpoint: str, preprocess: Preprocess) -> None:
-    used = pb.MaskDilation(kernel_size_px=7)
-    preprocess.handlers["DilateMask"] = answer(
-        pb.DilateMaskResponse(dilated_mask=image_pb2.Image(data=DILATED), dilation_used=used)
-    )
-    (mask,) = write_pictures(Path(), "mask.png")
-    outcome = run("dilate", mask, "-o", "d.png", "--kernel", "7", "--json")
-    assert outcome.exit_code == 0, outcome.stderr
-    assert Path("d.png").read_bytes() == DILATED
-    assert preprocess.requests[0].dilation == used
-    assert one_json(outcome.stdout)["dilation_used"] == {"kernel_size_px": 7, "omit_mask_union": False}
-
-
 @pytest.mark.parametrize(
     ("command", "text"),
     [
@@ -76,6 +42,21 @@ def test_dilate(endpoint: str, preprocess: Preprocess) -> None:
         ("compose a.png b.png -o c.png --mask-out c.png", "would overwrite -o"),
         ("compose a.png b.png -o b.png --mask-out c.png", "would overwrite PAINTING"),
         ("remove-background a.png", "'-o'"),
+        ("remove-background a.png -o b.jpg --lossy", "has no transparency"),
+        ("remove-background a.png -o b.webp --quality 80", "add --lossy"),
+        ("compose a.png -o c.png --mask-out m.png", "ELEMENT and PAINTING are needed"),
+        ("compose a.png b.png -o c.jpg --mask-out m.png", "add --lossy"),
+        ("compose a.png b.png -o c.png --mask-out m.png --height 2px --width 3px", "exclude each other"),
+        ("compose a.png b.png -o c.png --mask-out m.png --height 0px", "must be from 1 to 65536px"),
+        ("compose a.png b.png -o c.png --mask-out m.png --height 9", "must be from 0.01 to 4"),
+        ("compose a.png b.png -o c.png --mask-out m.png --at here", "nor auto"),
+        ("compose a.png a.png b.png -o c.png --mask-out m.png --at 0,0", "2 elements need 2 placements"),
+        ("compose a.png b.png -o c.png --mask-out m.png --placement a.png", "cannot be read as JSON"),
+        ("suggest a.png --element b.png --aspect 2", "leave out --aspect"),
+        ("suggest a.png --save-placement a.png", "would overwrite PAINTING"),
+        ("dilate a.png -o d.png --shape cross", "add --rule classic"),
+        ("dilate a.png -o d.png --feather 3", "go together"),
+        ("prepare a.png -o d", "PHOTO and PAINTING are needed"),
     ],
 )
 def test_a_wrong_command_is_refused(endpoint: str, preprocess: Preprocess, command: str, text: str) -> None:

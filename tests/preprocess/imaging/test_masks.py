@@ -7,8 +7,8 @@ import pytest
 from numpy.typing import NDArray
 
 from painterly_preprocess.imaging import masks
-from painterly_preprocess.imaging.errors import MaskEmpty, MaskFull
-from painterly_preprocess.imaging.params import MaskDilation
+from painterly_preprocess.imaging.errors import MaskEmpty, MaskFull, ParameterError
+from painterly_preprocess.imaging.params import DilationRule, KernelShape, MaskDilation
 
 OMIT_UNION = MaskDilation(kernel_size_px=35, omit_mask_union=True)
 
@@ -81,13 +81,148 @@ def test_gray_is_cut_at_one_half() -> None:
     assert caught.value.field == "mask"
 
 
-def test_alpha_is_cut_at_one_half() -> None:
-    alpha = np.array([[0.0, 0.499, 0.5, 1.0]], dtype=np.float32)
-    np.testing.assert_array_equal(masks.binarize_alpha(alpha, "placement"), [[False, False, True, True]])
+def test_a_usable_mask_has_an_inside_and_an_outside() -> None:
+    mask = np.array([[False, True]])
+    assert masks.require_usable(mask, "placement") is mask
     with pytest.raises(MaskEmpty):
-        masks.binarize_alpha(alpha[:, :2], "placement")
+        masks.require_usable(mask[:, :1], "placement")
     with pytest.raises(MaskFull):
-        masks.binarize_alpha(alpha[:, 2:], "placement")
+        masks.require_usable(mask[:, 1:], "placement")
+
+
+def classic(size: int, shape: KernelShape = KernelShape.RECTANGLE, count: int = 1) -> MaskDilation:
+    return MaskDilation(kernel_size_px=size, rule=DilationRule.CLASSIC, kernel_shape=shape, iteration_count=count)
+
+
+def kernel_of(size: int, shape: KernelShape) -> NDArray[np.bool_]:
+    """The kernel by its formula: an ellipse's rows are as wide as the circle through its middle."""
+    kernel = np.zeros((size, size), dtype=np.bool_)
+    middle = size // 2
+    if shape is KernelShape.RECTANGLE:
+        kernel[:] = True
+    elif shape is KernelShape.CROSS:
+        kernel[middle] = kernel[:, middle] = True
+    else:
+        for row in range(size):
+            dy = row - middle
+            if abs(dy) <= middle:
+                dx = round(np.sqrt(middle**2 - dy**2)) if middle else 0
+                kernel[row, max(0, middle - dx) : middle + dx + 1] = True
+    return kernel
+
+
+def brute_force_maximum(mask: NDArray[np.bool_], kernel: NDArray[np.bool_], count: int) -> NDArray[np.bool_]:
+    """Each pixel is inside if any is under the kernel, whose pixel number size // 2 lies on it."""
+    size = len(kernel)
+    for _ in range(count):
+        before, after = size // 2, size - 1 - size // 2
+        padded = np.pad(mask, ((before, after), (before, after)))
+        windows = np.lib.stride_tricks.sliding_window_view(padded, (size, size))
+        mask = np.asarray((windows & kernel).any(axis=(2, 3)), dtype=np.bool_)
+    return mask
+
+
+@pytest.mark.parametrize("shape", KernelShape)
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 7, 10, 67, 70])
+@pytest.mark.parametrize("count", [1, 3])
+def test_classic_dilation_equals_brute_force(shape: KernelShape, size: int, count: int) -> None:
+    mask = np.random.default_rng(size).random((33, 47)) < 0.004
+    mask[5, 7] = True
+    expected = brute_force_maximum(mask, kernel_of(size, shape), count)
+    np.testing.assert_array_equal(masks.dilate(mask, classic(size, shape, count)), expected)
+
+
+def test_a_classic_kernel_of_even_size_reaches_further_to_the_right_and_down() -> None:
+    mask = np.zeros((20, 20), dtype=np.bool_)
+    mask[10, 10] = True
+    rows, columns = np.nonzero(masks.dilate(mask, classic(4)))
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (9, 12, 9, 12)
+
+
+def test_a_classic_kernel_grows_a_half_plane_by_half_its_size_each_time() -> None:
+    mask = np.zeros((40, 100), dtype=np.bool_)
+    mask[:, :20] = True
+    for shape in KernelShape:
+        grown = masks.dilate(mask, classic(9, shape, 3))
+        assert grown.sum(axis=1).tolist() == [20 + 3 * 4] * 40
+
+
+@pytest.mark.parametrize("shape", KernelShape)
+def test_a_kernel_larger_than_the_picture(shape: KernelShape) -> None:
+    mask = np.zeros((20, 30), dtype=np.bool_)
+    mask[3, 4] = True
+    grown = masks.dilate(mask, classic(301, shape))
+    assert grown.sum() == (20 + 30 - 1 if shape is KernelShape.CROSS else 600)
+
+
+@pytest.mark.parametrize("rule", DilationRule)
+def test_a_kernel_of_one_pixel_changes_nothing(rule: DilationRule) -> None:
+    mask = np.random.default_rng(1).random((20, 30)) < 0.3
+    np.testing.assert_array_equal(masks.dilate(mask, MaskDilation(kernel_size_px=1, rule=rule)), mask)
+
+
+def test_the_papers_kernel_may_be_larger_than_the_picture() -> None:
+    mask = np.zeros((20, 30), dtype=np.bool_)
+    mask[:, :10] = True
+    blurred = brute_force_blur(mask, 61)
+    expected = (blurred > 0.1) | mask
+    np.testing.assert_array_equal(masks.dilate(mask, MaskDilation(kernel_size_px=61)), expected)
+
+
+def test_a_half_plane_grows_by_exactly_12_px_at_700_px() -> None:
+    mask = np.zeros((500, 700), dtype=np.bool_)
+    mask[:, :300] = True
+    grown = masks.dilate(mask, MaskDilation())
+    assert set(grown[40:460].sum(axis=1)) == {312}
+
+
+def test_iterations_bound_the_default_kernel() -> None:
+    dilation = MaskDilation(rule=DilationRule.CLASSIC, iteration_count=100)
+    assert masks.resolve_dilation(dilation, np.ones((16, 16_384), dtype=np.bool_)).kernel_size_px == 9
+    with pytest.raises(ParameterError, match="must be at most 10 with a kernel of 101 px") as caught:
+        classic(101, count=11)
+    assert (caught.value.field, caught.value.value) == ("iteration_count", 11)
+
+
+def test_holes_are_what_no_way_leads_out_of() -> None:
+    drawn = """
+        .......
+        .#####.
+        .#...#.
+        .#.#.#.
+        .#####.
+        .......
+        ##.....
+        .#.....
+        """
+    mask = np.array([[mark == "#" for mark in line.strip()] for line in drawn.split()])
+    filled = masks.fill_holes(mask)
+    assert filled[1:5, 1:6].all()
+    # The lower left corner is closed in by the border of the picture and by nothing else.
+    assert filled.sum() == 20 + 3
+    np.testing.assert_array_equal(masks.dilate(mask, MaskDilation(kernel_size_px=1, fill_holes=True)), filled)
+
+
+def test_a_corner_is_no_way_out() -> None:
+    mask = np.array([[mark == "#" for mark in line] for line in (".#.", "#.#", ".#.")])
+    assert masks.fill_holes(mask).sum() == 5
+
+
+@pytest.mark.parametrize("width", [1.0, 3.0, 7.5])
+def test_feather_equals_brute_force(width: float) -> None:
+    mask = np.random.default_rng(3).random((17, 23)) < 0.02
+    inside = np.argwhere(mask)
+    rows, columns = np.mgrid[:17, :23]
+    distance = np.min([np.hypot(rows - y, columns - x) for y, x in inside], axis=0)
+    expected = np.rint(255 * np.clip(1 - distance / (width + 1), 0, 1))
+    assert np.abs(masks.feather(mask, width).astype(int) - expected).max() <= 1
+    assert (masks.feather(mask, width)[mask] == 255).all()
+
+
+def test_feather_of_an_edge_by_hand() -> None:
+    mask = np.zeros((3, 8), dtype=np.bool_)
+    mask[:, :2] = True
+    assert masks.feather(mask, 4)[1].tolist() == [255, 255, 204, 153, 102, 51, 0, 0]
 
 
 def test_drawn_masks_are_black_and_white() -> None:
@@ -101,3 +236,19 @@ def test_transparency_is_any_pixel_that_is_not_opaque() -> None:
     assert not masks.has_transparency(picture)
     picture[3, 3, 3] = 254
     assert masks.has_transparency(picture)
+
+
+@pytest.mark.parametrize("rule", DilationRule)
+def test_far_away_nothing_is_computed_and_nothing_differs(rule: DilationRule) -> None:
+    """A small mask in a large picture grows as it does in a small one."""
+    small, large = np.zeros((61, 71), dtype=np.bool_), np.zeros((400, 500), dtype=np.bool_)
+    small[30, 30:36] = small[31, 33] = True
+    large[200:261, 300:371] = small
+    dilation = MaskDilation(kernel_size_px=5, rule=rule, iteration_count=3)
+    expected = np.zeros_like(large)
+    expected[200:261, 300:371] = masks.dilate(small, dilation)
+    np.testing.assert_array_equal(masks.dilate(large, dilation), expected)
+
+
+def test_an_empty_mask_stays_empty() -> None:
+    assert not masks.dilate(np.zeros((20, 30), dtype=np.bool_), MaskDilation(kernel_size_px=5)).any()
