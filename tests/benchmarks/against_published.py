@@ -67,24 +67,28 @@ def published(folder: Path, size: tuple[int, int]) -> Tensor:
     return to_bytes(resize(pixels, size).clamp(0, 1))
 
 
-def our_result(inputs: Inputs, params: HarmonizeParams, network: FeatureNetwork, path: Path) -> Tensor:
-    """Our result, uint8 H×W×3, computed unless ``path`` has it."""
-    if not path.exists():
+def our_result(inputs: Inputs, params: HarmonizeParams, network: FeatureNetwork, path: Path) -> tuple[Tensor, Tensor]:
+    """Our result, uint8 H×W×3, and what lent its style, 1×1×H×W of 0 and 1; computed unless ``path`` has them."""
+    style_path = path.with_name(f"{path.stem}_style.png")
+    if not (path.exists() and style_path.exists()):
         begin = time.perf_counter()
         for event in harmonize(inputs, params, network, lambda: False):
             if isinstance(event, Result):
+                assert event.style_mask is not None
                 Image.fromarray(event.image.numpy()).save(path)
+                Image.fromarray(event.style_mask.numpy()).save(style_path)
                 print(f"{path.stem}: {time.perf_counter() - begin:.0f} s", flush=True)
-    return torch.from_numpy(np.asarray(Image.open(path)).copy())
+    style = torch.from_numpy(np.asarray(Image.open(style_path).convert("L")) >= 128)
+    return torch.from_numpy(np.asarray(Image.open(path)).copy()), style[None, None].float()
 
 
 def compare(folder: Path, size_px: int, level: float, output: Path, settings: argparse.Namespace) -> Compared:
     """Run and measure one case."""
     inputs = load_case(case_of_folder(folder), size_px, torch.device("cpu"))
     params = dataclasses.replace(changed(preset_params(settings.preset), settings.set), stylization_level=level)
-    ours = our_result(inputs, params, settings.network, output / f"{folder.name}.png")
+    ours, style = our_result(inputs, params, settings.network, output / f"{folder.name}.png")
     theirs = published(folder, (ours.shape[0], ours.shape[1]))
-    our_report, their_report = evaluate(ours, inputs), evaluate(theirs, inputs)
+    our_report, their_report = evaluate(ours, inputs, style_mask=style), evaluate(theirs, inputs, style_mask=style)
     return Compared(
         name=folder.name,
         measures={"paste": our_report.before, "ours": our_report.after, "published": their_report.after},
@@ -113,10 +117,15 @@ def verdicts(cases: list[Compared]) -> str:
         ours, theirs = (statistics.median(value(case.measures[who]) for case in cases) for who in ("ours", "published"))
         holds = {"lower": ours <= theirs, "higher": ours >= theirs, "one": 0.85 <= ours <= 1.2}[better]
         lines.append(f"{'holds ' if holds else 'FAILS '} {name}: {ours:.3f}, published {theirs:.3f} ({better})")
-    for name in ("wasserst", "gram"):
-        value, _ = NUMBERS[name]
-        worse = [case.name for case in cases if value(case.measures["ours"]) > value(case.measures["paste"])]
-        lines.append(f"{'FAILS ' if worse else 'holds '} {name} worse than the paste in {len(worse)}: {worse}")
+    for name, of_style in (("sliced_wasserstein", "patches"), ("gram_distance", "texture")):
+        worse = [
+            case.name
+            for case in cases
+            if getattr(case.measures["ours"].style, name) > getattr(case.measures["paste"].style, name)
+        ]
+        lines.append(
+            f"{'FAILS ' if worse else 'holds '} {of_style} of what lent its style: worse than the paste in {len(worse)}: {worse}"
+        )
     exact = sum(case.measures["ours"].background_changed_pixel_count == 0 for case in cases)
     lines.append(f"{'holds ' if exact == len(cases) else 'FAILS '} background exact in {exact} of {len(cases)}")
     return "\n".join(lines)
