@@ -123,10 +123,8 @@ def verdicts(cases: list[Compared]) -> str:
             for case in cases
             if getattr(case.measures["ours"].style, name) > getattr(case.measures["paste"].style, name)
         ]
-        lines.append(
         verdict = "FAILS " if worse else "holds "
         lines.append(f"{verdict} {of_style} of what lent its style: worse than the paste in {len(worse)}: {worse}")
-        )
     exact = sum(case.measures["ours"].background_changed_pixel_count == 0 for case in cases)
     lines.append(f"{'holds ' if exact == len(cases) else 'FAILS '} background exact in {exact} of {len(cases)}")
     return "\n".join(lines)
