@@ -100,8 +100,10 @@ def main() -> None:
             found = curves(inputs, way.params, networks[way.precision])
             first = first or found
             for stage, names in SHOWN.items():
-                for name in names:
-                    beside = end_of(found, stage, name) / max(end_of(first, stage, name), 1e-30) - 1
+                end, first_end = (list(each[stage].values())[-1] for each in (found, first))
+                # A term whose weight is next to nothing is left out of the optimization.
+                for name in (name for name in names if name in end):
+                    beside = end[name] / max(first_end[name], 1e-30) - 1
                     ends.setdefault((way.name, stage.value, name), []).append(beside)
                     values = "  ".join(f"{iteration}: {one[name]:.4g}" for iteration, one in found[stage].items())
                     print(f"{folder.name:>4} {way.name} {stage.value} {name:9} {values}   {beside:+.1%}", flush=True)
@@ -109,11 +111,6 @@ def main() -> None:
     for key, values_of_cases in ends.items():
         low, middle, high = min(values_of_cases), statistics.median(values_of_cases), max(values_of_cases)
         print(f"    {' '.join(key)}: {middle:+.1%} ({low:+.1%} to {high:+.1%})")
-
-
-def end_of(found: Curves, stage: Stage, name: str) -> float:
-    """The last value of a loss."""
-    return list(found[stage].values())[-1][name]
 
 
 if __name__ == "__main__":
