@@ -20,6 +20,9 @@ _METHODS: Mapping[RemovalMethod, pb.BackgroundRemovalMethod.ValueType] = {
     RemovalMethod.ALPHA: pb.BACKGROUND_REMOVAL_METHOD_ALPHA,
     RemovalMethod.U2NET: pb.BACKGROUND_REMOVAL_METHOD_U2NET,
     RemovalMethod.GRABCUT: pb.BACKGROUND_REMOVAL_METHOD_GRABCUT,
+    RemovalMethod.MASK: pb.BACKGROUND_REMOVAL_METHOD_MASK,
+    RemovalMethod.REMOVE_BG: pb.BACKGROUND_REMOVAL_METHOD_REMOVE_BG,
+    RemovalMethod.CHROMA_KEY: pb.BACKGROUND_REMOVAL_METHOD_CHROMA_KEY,
 }
 _REASONS: Mapping[type[errors.ImagingError], ErrorReason.ValueType] = {
     errors.ParameterError: reasons.ERROR_REASON_FIELD_OUT_OF_RANGE,
@@ -88,9 +91,13 @@ def to_service_error(error: errors.ImagingError | WeightsError, prefix: str = ""
     return ServiceError(_REASONS[type(error)], f"{prefix}{error}", field=f"{prefix}{error.field}", metadata=metadata)
 
 
-def _build(make: Callable[..., _Params], path: str, message: Message) -> _Params:
-    given: dict[str, Any] = {field.name: value for field, value in message.ListFields()}
+def build(make: Callable[..., _Params], path: str, **values: Any) -> _Params:
+    """Make parameters; ``path`` is their proto path. Raises: ServiceError FIELD_OUT_OF_RANGE."""
     try:
-        return make(**given)
+        return make(**values)
     except errors.ParameterError as error:
         raise to_service_error(error, f"{path}.") from None
+
+
+def _build(make: Callable[..., _Params], path: str, message: Message) -> _Params:
+    return build(make, path, **{field.name: value for field, value in message.ListFields()})

@@ -16,8 +16,11 @@ class RemovalMethod(str, Enum):
 
     AUTO = "auto"
     ALPHA = "alpha"
+    MASK = "mask"
     U2NET = "u2net"
     GRABCUT = "grabcut"
+    REMOVE_BG = "remove_bg"
+    CHROMA_KEY = "chroma_key"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,10 +38,10 @@ class Placement:
     flip_horizontal: bool = False
 
     def __post_init__(self) -> None:
-        _require_range("center_x_fraction", self.center_x_fraction, -1, 2)
-        _require_range("center_y_fraction", self.center_y_fraction, -1, 2)
-        _require_range("height_fraction", self.height_fraction, 0.01, 4)
-        _require_range("rotation_degrees", self.rotation_degrees, -360, 360)
+        require_range("center_x_fraction", self.center_x_fraction, -1, 2)
+        require_range("center_y_fraction", self.center_y_fraction, -1, 2)
+        require_range("height_fraction", self.height_fraction, 0.01, 4)
+        require_range("rotation_degrees", self.rotation_degrees, -360, 360)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,11 +58,12 @@ class MaskDilation:
         size = self.kernel_size_px
         if size is None:
             return
-        _require_range("kernel_size_px", size, 1, MAX_DILATION_KERNEL_PX)
+        require_range("kernel_size_px", size, 1, MAX_DILATION_KERNEL_PX)
         if size % 2 == 0:
             raise ParameterError("kernel_size_px", size, "must be odd")
 
 
-def _require_range(name: str, value: float, low: float, high: float) -> None:
+def require_range(name: str, value: float, low: float, high: float) -> None:
+    """Raise ParameterError for a number that is not finite or outside ``low`` to ``high``, both included."""
     if not (math.isfinite(value) and low <= value <= high):
         raise ParameterError(name, value, f"must be from {low:g} to {high:g}")
