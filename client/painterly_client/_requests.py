@@ -16,6 +16,8 @@ from painterly.v1 import preprocess_service_pb2 as preprocess_pb
 from painterly_client._conversion import enum_member, enum_number, image_message, parameters_message, parameters_of
 from painterly_client._errors import invalid
 from painterly_client._types import (
+    BackgroundRemoval,
+    BackgroundRemovalDetails,
     BackgroundRemovalMethod,
     BackgroundRemoved,
     Composed,
@@ -33,10 +35,12 @@ _HarmonizingRequest = TypeVar(
 )
 
 
-def remove_background_request(photo: bytes, method: BackgroundRemovalMethod) -> preprocess_pb.RemoveBackgroundRequest:
+def remove_background_request(
+    photo: bytes, method: BackgroundRemovalMethod, removal: BackgroundRemoval | None
+) -> preprocess_pb.RemoveBackgroundRequest:
     """Build the request of RemoveBackground."""
     request = preprocess_pb.RemoveBackgroundRequest(
-        photo=image_message(photo, "photo"), background_removal=_background_removal(method)
+        photo=image_message(photo, "photo"), background_removal=_background_removal(method, removal)
     )
     return _sendable(request)
 
@@ -47,6 +51,7 @@ def background_removed(response: preprocess_pb.RemoveBackgroundResponse) -> Back
         element=response.element.data,
         method_used=_method_used(response.method_used),
         method_reason=response.method_reason,
+        details=parameters_of(response.details, BackgroundRemovalDetails),
     )
 
 
@@ -91,6 +96,7 @@ def prepare_request(
     painting: bytes,
     *,
     method: BackgroundRemovalMethod,
+    removal: BackgroundRemoval | None,
     placement: Placement | None,
     dilation: MaskDilation | None,
 ) -> preprocess_pb.PrepareRequest:
@@ -98,7 +104,7 @@ def prepare_request(
     request = preprocess_pb.PrepareRequest(
         photo=image_message(photo, "photo"),
         painting=image_message(painting, "painting"),
-        background_removal=_background_removal(method),
+        background_removal=_background_removal(method, removal),
         placement=parameters_message(placement, preprocess_pb.Placement, "placement"),
         dilation=parameters_message(dilation, preprocess_pb.MaskDilation, "dilation"),
     )
@@ -116,6 +122,7 @@ def prepared(response: preprocess_pb.PrepareResponse) -> Prepared:
         method_reason=response.method_reason,
         placement_used=parameters_of(response.placement_used, Placement),
         dilation_used=parameters_of(response.dilation_used, MaskDilation),
+        details=parameters_of(response.details, BackgroundRemovalDetails),
     )
 
 
@@ -163,10 +170,15 @@ def _sendable(request: _Request) -> _Request:
     raise invalid("IMAGE_SIZE_OUT_OF_RANGE", text, field=largest, value=str(size))
 
 
-def _background_removal(method: BackgroundRemovalMethod) -> preprocess_pb.BackgroundRemoval:
-    number = enum_number(method, preprocess_pb.BackgroundRemovalMethod.DESCRIPTOR, "background_removal.method")
-    message = preprocess_pb.BackgroundRemoval()
-    message.method = preprocess_pb.BackgroundRemovalMethod.ValueType(number)
+def _background_removal(
+    method: BackgroundRemovalMethod, removal: BackgroundRemoval | None
+) -> preprocess_pb.BackgroundRemoval:
+    """The message; the method that ``removal`` names goes before the other."""
+    path = "background_removal"
+    message = parameters_message(removal, preprocess_pb.BackgroundRemoval, path) or preprocess_pb.BackgroundRemoval()
+    if not message.method:
+        number = enum_number(method, preprocess_pb.BackgroundRemovalMethod.DESCRIPTOR, f"{path}.method")
+        message.method = preprocess_pb.BackgroundRemovalMethod.ValueType(number)
     return message
 
 

@@ -24,6 +24,7 @@ from painterly_client._conversion import EventResponse, plan_of
 from painterly_client._errors import InvalidRequest
 from painterly_client._events import Event
 from painterly_client._types import (
+    BackgroundRemoval,
     BackgroundRemovalMethod,
     BackgroundRemoved,
     Composed,
@@ -111,10 +112,14 @@ class Client(BaseClient):
         }
 
     def remove_background(
-        self, photo: bytes, *, method: BackgroundRemovalMethod = BackgroundRemovalMethod.AUTO
+        self,
+        photo: bytes,
+        *,
+        method: BackgroundRemovalMethod = BackgroundRemovalMethod.AUTO,
+        removal: BackgroundRemoval | None = None,
     ) -> BackgroundRemoved:
-        """Cut the foreground out of a photo."""
-        request = _requests.remove_background_request(photo, method)
+        """Cut the foreground out of a photo. A method that ``removal`` names goes before ``method``."""
+        request = _requests.remove_background_request(photo, method, removal)
         return _requests.background_removed(self._preprocess(lambda stub: stub.RemoveBackground, request))
 
     def compose(self, element: bytes, painting: bytes, *, placement: Placement | None = None) -> Composed:
@@ -133,11 +138,14 @@ class Client(BaseClient):
         painting: bytes,
         *,
         method: BackgroundRemovalMethod = BackgroundRemovalMethod.AUTO,
+        removal: BackgroundRemoval | None = None,
         placement: Placement | None = None,
         dilation: MaskDilation | None = None,
     ) -> Prepared:
         """Remove the background, compose and dilate the mask in one call."""
-        request = _requests.prepare_request(photo, painting, method=method, placement=placement, dilation=dilation)
+        request = _requests.prepare_request(
+            photo, painting, method=method, removal=removal, placement=placement, dilation=dilation
+        )
         return _requests.prepared(self._preprocess(lambda stub: stub.Prepare, request))
 
     def run_pass1(

@@ -26,7 +26,8 @@ from painterly.weights import WeightsError, WeightStore
 from painterly_images import decode
 from painterly_preprocess.imaging import masks
 from painterly_preprocess.imaging.params import MaskDilation
-from painterly_preprocess.servicer import U2NET_WEIGHTS, within_message_limit
+from painterly_preprocess.removal import U2NET_WEIGHTS
+from painterly_preprocess.servicer import within_message_limit
 
 if TYPE_CHECKING:
     from painterly.v1.preprocess_service_pb2_grpc import PreprocessServiceAsyncStub as Stub
@@ -127,6 +128,7 @@ async def test_prepare_is_the_three_calls_in_one(stub: Stub, encoded: Encoded, p
         element=removed.element,
         method_used=removed.method_used,
         method_reason=removed.method_reason,
+        details=removed.details,
         placement_used=composed.placement_used,
         dilation_used=dilated.dilation_used,
     )

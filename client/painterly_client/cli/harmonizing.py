@@ -13,6 +13,7 @@ import click
 from painterly_client import Frame, Stage
 from painterly_client.cli import options as opt
 from painterly_client.cli.connecting import Services
+from painterly_client.cli.cutting import REMOVAL_NAMES, given_flags, removal_from, removal_inputs, removal_options
 from painterly_client.cli.files import read_input
 from painterly_client.cli.following import destination_from, finish, follow, stream_options_from
 from painterly_client.cli.parameters import to_json
@@ -62,7 +63,7 @@ def _prepared_options(*, required: bool) -> Callable[[Any], Any]:
 @click.argument("pictures", nargs=-1, required=True, metavar="[PHOTO] PAINTING", type=opt.INPUT_FILE)
 @opt.result_option
 @opt.placement_options
-@opt.method_option
+@removal_options
 @_prepared_options(required=False)
 @opt.parameter_options(1, 2)
 @opt.stream_options
@@ -87,7 +88,8 @@ def harmonize(ctx: click.Context, /, pictures: tuple[Path, ...], out: Path, **op
         prepared = _given(painting, options)
         inputs, kept_names, needed = prepared.inputs(), [*_STAGE_NAMES], ["harmonize"]
     else:
-        inputs, kept_names = {"PHOTO": photo, "PAINTING": painting}, [*_PREPARED_NAMES, *_STAGE_NAMES]
+        inputs = {"PHOTO": photo, "PAINTING": painting, **removal_inputs(options)}
+        kept_names = [*_PREPARED_NAMES, *_STAGE_NAMES]
         needed = ["preprocess", "harmonize"]
     destination = destination_from(out, options, inputs, kept_names)
     parameters, stream = opt.parameters_from(options), stream_options_from(destination, options)
@@ -146,7 +148,7 @@ def _photo_and_painting(
         raise click.UsageError(f"prepared files need {' and '.join(missing)} too", ctx)
     if len(pictures) != 1:
         raise click.UsageError("with --composite and --mask, give PAINTING alone, without PHOTO", ctx)
-    useless = [f"--{name}" for name in ("method", *opt.PLACEMENT_NAMES) if options[name] is not None]
+    useless = given_flags(options) + [f"--{name}" for name in opt.PLACEMENT_NAMES if options[name] is not None]
     if useless:
         raise click.UsageError(f"{', '.join(useless)}: the thing in --composite has its place already", ctx)
     return None, pictures[0]
@@ -158,7 +160,7 @@ def _prepare(
     answer = services.client("preprocess").prepare(
         read_input("PHOTO", photo),
         read_input("PAINTING", painting),
-        method=opt.method_from(options["method"]),
+        removal=removal_from(options),
         placement=opt.placement_from(options),
     )
     prepared = Prepared(
@@ -171,13 +173,14 @@ def _prepare(
     extra = {
         "method_used": to_json(answer.method_used),
         "method_reason": answer.method_reason,
+        "details": to_json(answer.details),
         "placement_used": to_json(answer.placement_used),
         "dilation_used": to_json(answer.dilation_used),
     }
     return prepared, answer.element, extra
 
 
-_REPLACED = ("out", "composite", "mask", "dilated_mask", "method", "pass1", *opt.PLACEMENT_NAMES)
+_REPLACED = ("out", "composite", "mask", "dilated_mask", "pass1", *REMOVAL_NAMES, *opt.PLACEMENT_NAMES)
 
 
 def _command(ctx: click.Context, command: click.Command, prepared: Prepared, out: Path, *more: str) -> str:

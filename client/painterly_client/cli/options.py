@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from painterly_client import BackgroundRemovalMethod, HarmonizeParameters, MemoryPolicy, Network, Placement, Preset
+from painterly_client import HarmonizeParameters, MemoryPolicy, Network, Placement, Preset
 from painterly_client.cli.files import check_result_name
 from painterly_client.cli.parameters import read_parameters, with_flags
 from painterly_client.cli.session import Session
@@ -24,7 +24,7 @@ PLACEMENT_NAMES = ("at", "height", "rotate", "flip")
 _ITERATIONS = click.IntRange(1, 10_000)
 
 
-class _Number(click.FloatRange):
+class Number(click.FloatRange):
     """A number within a range; unlike its base it refuses "nan", which is neither below nor above anything."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
@@ -84,12 +84,6 @@ result_option = click.option(
     help="The result: .png .tif .bmp .webp keep the painting's pixels, .jpg is lossy.",
 )
 
-method_option = click.option(
-    "--method",
-    type=click.Choice(["auto", "alpha", "u2net", "grabcut"]),
-    help="How the thing is cut out of the photo. [default: auto]",
-)
-
 placement_options = add(
     click.option(
         "--at",
@@ -99,11 +93,11 @@ placement_options = add(
     ),
     click.option(
         "--height",
-        type=_Number(0.01, 4),
+        type=Number(0.01, 4),
         metavar="F",
         help="Height, as a fraction of the painting's. [default: 0.5]",
     ),
-    click.option("--rotate", type=_Number(-360, 360), metavar="DEG", help="Turn counterclockwise. [default: 0]"),
+    click.option("--rotate", type=Number(-360, 360), metavar="DEG", help="Turn counterclockwise. [default: 0]"),
     click.option("--flip", is_flag=True, default=None, help="Mirror left to right."),
 )
 
@@ -139,7 +133,7 @@ def parameter_options(*passes: int) -> Callable[[_F], _F]:
         ),
         click.option(
             "--level",
-            type=_Number(1, 10),
+            type=Number(1, 10),
             metavar="1..10",
             help="Strength of the style: 1 realistic, 5 impressionist, 10 expressionist. [default: 5]",
         ),
@@ -179,7 +173,7 @@ stream_options = add(
     click.option("--frames", type=FOLDER, metavar="DIR", help="Write every frame there, with an index.json."),
     click.option(
         "--frame-interval",
-        type=_Number(0, 3600),
+        type=Number(0, 3600),
         metavar="SECONDS",
         help="Least time between two frames; 0 for every iteration. [default: 1]",
     ),
@@ -188,11 +182,6 @@ stream_options = add(
         "--keep", type=FOLDER, metavar="DIR", help="Where intermediate pictures go. [default: OUT's name + -work]"
     ),
 )
-
-
-def method_from(name: str | None) -> BackgroundRemovalMethod:
-    """``--method`` as the client's enum."""
-    return BackgroundRemovalMethod[(name or "auto").upper()]
 
 
 def placement_from(options: dict[str, Any]) -> Placement:
