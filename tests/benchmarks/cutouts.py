@@ -69,22 +69,23 @@ def _strands(
 ) -> NDArray[np.float32]:
     """Hairs that grow outward from an outline and thin out to nothing, drawn one over another."""
     drawn = np.zeros((side, side), dtype=np.float32)
-    middle = points.mean(axis=0)
+    middle, steps, width = points.mean(axis=0), 14, max(1, side // 500)
+    strengths = 1 - (np.arange(steps) / steps) ** 2
     for _ in range(count):
         start = points[random.integers(len(points))]
-        outward = start - middle
-        heading = np.arctan2(outward[1], outward[0]) + random.normal(0, 0.35)
-        turn, reach = random.normal(0, curl), side * length * random.uniform(0.4, 1)
-        place, steps = start - 0.02 * side * np.array([np.cos(heading), np.sin(heading)]), 14
-        opacity = random.uniform(0.5, 1)
-        for step in range(steps):
-            following = place + reach / steps * np.array([np.cos(heading), np.sin(heading)])
-            one = np.zeros_like(drawn) if step == 0 else one
-            strength = opacity * (1 - (step / steps) ** 2)
-            ends = [tuple(int(v) for v in np.rint(end * 8)) for end in (place, following)]
-            cv2.line(one, ends[0], ends[1], float(strength), max(1, side // 500), cv2.LINE_AA, 3)
-            place, heading = following, heading + turn / steps
-        drawn = drawn + one * (1 - drawn)
+        heading = np.arctan2(*(start - middle)[::-1]) + random.normal(0, 0.35)
+        headings = heading + random.normal(0, curl) * np.arange(steps) / steps
+        pace = side * length * random.uniform(0.4, 1) / steps
+        moves = pace * np.stack([np.cos(headings), np.sin(headings)], axis=1)
+        path = np.vstack([start - 0.02 * side * moves[0] / pace, moves]).cumsum(axis=0)
+        low = np.maximum(np.floor(path.min(axis=0)).astype(int) - width - 2, 0)
+        high = np.minimum(np.ceil(path.max(axis=0)).astype(int) + width + 2, side)
+        one = np.zeros((high[1] - low[1], high[0] - low[0]), dtype=np.float32)
+        ends = np.rint((path - low) * 8).astype(int)
+        for begin, end, strength in zip(ends, ends[1:], random.uniform(0.5, 1) * strengths, strict=False):
+            cv2.line(one, tuple(begin.tolist()), tuple(end.tolist()), float(strength), width, cv2.LINE_AA, 3)
+        part = drawn[low[1] : high[1], low[0] : high[0]]
+        part += one * (1 - part)
     return drawn
 
 
