@@ -118,7 +118,7 @@ class RgbColor:
 
 @dataclass(frozen=True, kw_only=True)
 class ChromaKey:
-    """A plain backdrop. Without ``color`` it is found from the photo's border; ``tolerance`` is in Lab units, 1 to 100."""
+    """A plain backdrop; without ``color`` it is found at the photo's border. ``tolerance`` is in Lab units, 1 to 100."""
 
     color: RgbColor | None = None
     tolerance: float | None = None
@@ -151,7 +151,7 @@ class BackgroundRemoval:
     """How the foreground is found, and what becomes of it.
 
     ``mask`` (gray, of the photo's size), ``grab_cut``, ``chroma_key`` and ``remove_bg`` belong to a method each, which
-    AUTO takes when they are given. ``refine_edges`` computes a fine matte along the edge; None leaves that to the method.
+    AUTO takes when they are given. ``refine_edges`` computes a fine matte along the edge; None leaves it to the method.
     """
 
     method: BackgroundRemovalMethod | None = None

@@ -7,7 +7,7 @@ from enum import Enum
 from typing import TypeVar
 
 import numpy as np
-from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
+from google.protobuf.descriptor import EnumDescriptor
 from google.protobuf.message import Message
 from numpy.typing import NDArray
 
@@ -131,22 +131,22 @@ def _chroma_key(message: pb.ChromaKey) -> ChromaKey:
 def _remove_bg(message: pb.RemoveBg) -> remove_bg.Options:
     return remove_bg.Options(
         api_key=message.api_key if message.HasField("api_key") else None,
-        size=_member(remove_bg.Size, pb.RemoveBgSize, message.size, "size"),
-        kind=_member(remove_bg.Kind, pb.RemoveBgType, message.type, "type"),
+        size=_member(remove_bg.Size, pb.RemoveBgSize.DESCRIPTOR, message.size, "size"),
+        kind=_member(remove_bg.Kind, pb.RemoveBgType.DESCRIPTOR, message.type, "type"),
     )
 
 
-def _member(kind: type[_Enum], numbers: EnumTypeWrapper, number: int, name: str) -> _Enum:
+def _member(kind: type[_Enum], numbers: EnumDescriptor, number: int, name: str) -> _Enum:
     """The member whose name ends the number's; unspecified is AUTO."""
-    if number not in numbers.values():
-        known = ", ".join(numbers.keys())
+    if number not in numbers.values_by_number:
+        known = ", ".join(numbers.values_by_name)
         raise ServiceError(
             reasons.ERROR_REASON_UNKNOWN_ENUM_VALUE,
             f"{PATH}.remove_bg.{name}: unknown value {number}; known are {known}",
             field=f"{PATH}.remove_bg.{name}",
             metadata={"value": str(number)},
         )
-    suffix = numbers.Name(number).rsplit("_", 1)[1]
+    suffix = numbers.values_by_number[number].name.rsplit("_", 1)[1]
     return kind["AUTO" if suffix == "UNSPECIFIED" else suffix]
 
 

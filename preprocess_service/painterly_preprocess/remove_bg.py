@@ -145,9 +145,7 @@ class RemoveBgMatting:
             wait_s = min(2 * wait_s, 60.0)
         raise AssertionError("the last attempt returns or raises")
 
-    def _post(
-        self, session: requests.Session, jpeg: bytes, deadline: float
-    ) -> tuple[int, Mapping[str, str], bytes]:
+    def _post(self, session: requests.Session, jpeg: bytes, deadline: float) -> tuple[int, Mapping[str, str], bytes]:
         with session.post(
             f"{self._account.endpoint.rstrip('/')}/removebg",
             headers={"X-Api-Key": self._key, "Accept": "image/png, application/json"},
@@ -242,8 +240,8 @@ def _usable_key(account: RemoveBgSettings, options: Options) -> str:
     if key is None:
         raise ServiceError(
             reasons.ERROR_REASON_REMOVE_BG_KEY_MISSING,
-            f"remove.bg needs a key: send {FIELD}.api_key, start the server with PAINTERLY_REMOVE_BG_API_KEY, or choose "
-            "another method",
+            f"remove.bg needs a key: send {FIELD}.api_key, start the server with PAINTERLY_REMOVE_BG_API_KEY, or "
+            "choose another method",
         )
     return key
 

@@ -98,6 +98,7 @@ class PreprocessServicer(preprocess_service_pb2_grpc.PreprocessServiceServicer):
         return within_message_limit(response, "photo")
 
     def _prepare(self, request: pb.PrepareRequest) -> pb.PrepareResponse:
+        conversion.method_from_proto(request.background_removal)
         placement = conversion.placement_from_proto(request.placement)
         dilation = conversion.dilation_from_proto(request.dilation)
         photo, painting = decode(request.photo, "photo", "RGBA"), decode(request.painting, "painting", "RGB")

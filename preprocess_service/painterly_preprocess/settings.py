@@ -25,8 +25,8 @@ def available_cores() -> int:
 class RemoveBgSettings:
     """How remove.bg is reached. Raises ValueError outside the ranges.
 
-    A picture is sent at most ``attempt_count`` times, with ``backoff_s`` before the second time and twice as long before
-    each further one, unless the service says when to come back. The whole call ends after ``total_timeout_s``.
+    A picture is sent at most ``attempt_count`` times, with ``backoff_s`` before the second time and twice as long
+    before each further one, unless the service says when to come back. The whole call ends after ``total_timeout_s``.
     """
 
     endpoint: str = "https://api.remove.bg/v1.0"

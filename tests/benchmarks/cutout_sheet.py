@@ -34,9 +34,7 @@ def selection_of(text: str) -> ObjectSelection:
     if len(numbers) == 2:
         return ObjectSelection(point=Point(x_fraction=numbers[0], y_fraction=numbers[1]))
     left, top, right, bottom = numbers
-    return ObjectSelection(
-        box=Box(left_fraction=left, top_fraction=top, right_fraction=right, bottom_fraction=bottom)
-    )
+    return ObjectSelection(box=Box(left_fraction=left, top_fraction=top, right_fraction=right, bottom_fraction=bottom))
 
 
 def fitted(picture: Image.Image) -> Pixels:

@@ -1,4 +1,4 @@
-"""Cut-outs whose alpha and colors are known, made from nothing: solid bodies with hair, fur, leaves or blur at the edge."""
+"""Cut-outs whose alpha and colors are known, made from nothing: bodies with hair, fur, blur or hard edges."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ def make(kind: str, side: int, seed: int = 0) -> CutOut:
 def over(cut_out: CutOut, photo: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """The cut-out over a photo (RGB uint8) of its size."""
     alpha = cut_out.alpha[..., None]
-    return np.rint(alpha * cut_out.colors + (1 - alpha) * photo).astype(np.uint8)
+    laid: NDArray[np.uint8] = np.rint(alpha * cut_out.colors + (1 - alpha) * photo).astype(np.uint8)
+    return laid
 
 
 def _texture(side: int, random: np.random.Generator) -> NDArray[np.float32]:
@@ -61,7 +62,7 @@ def _outline(side: int, random: np.random.Generator, roughness: float) -> NDArra
 def _body(side: int, points: NDArray[np.float64]) -> NDArray[np.float32]:
     drawn = np.zeros((side, side), dtype=np.uint8)
     cv2.fillPoly(drawn, [np.rint(points).astype(np.int32)], 255)
-    return drawn.astype(np.float32) / 255
+    return np.asarray(drawn / 255, dtype=np.float32)
 
 
 def _strands(

@@ -1,4 +1,4 @@
-"""What the preprocess service takes: pictures per second and core, peak memory, many calls at once, many calls in a row.
+"""What the preprocess service takes: pictures per second and core, peak memory, many calls at once and in a row.
 
     python -m tests.benchmarks.preprocess_load PHOTO PAINTING --cores 1 2
 
@@ -122,24 +122,31 @@ def main() -> None:
             for cores in arguments.cores:
                 with serving(cores) as running:
 
-                    def remove(client: Client, photo: bytes = photo, method: BackgroundRemovalMethod = method) -> object:
+                    def remove(
+                        client: Client, photo: bytes = photo, method: BackgroundRemovalMethod = method
+                    ) -> object:
                         return client.remove_background(photo, method=method)
 
                     at_once = 2 * cores
                     rate, busy = throughput(running, remove, at_once, max(arguments.calls, at_once))
                     peak = running.memory_mib("VmHWM")
-                row = f"{megapixels:g} | {cores} | {at_once} | {rate:.2f} | {rate / cores:.2f} | {busy:.2f} | {peak:.0f}"
+                row = (
+                    f"{megapixels:g} | {cores} | {at_once} | {rate:.2f} | {rate / cores:.2f} | {busy:.2f} | {peak:.0f}"
+                )
                 print(f"| {method.name} | {row} |", flush=True)
     photo, painting = enlarged(arguments.photo, 0.3), arguments.painting.read_bytes()
     buffer = io.BytesIO()
     ImageOps.invert(Image.open(io.BytesIO(photo)).convert("L")).point(lambda v: 255 * (v > 127)).save(buffer, "PNG")
     calls = mixed_calls(photo, painting, buffer.getvalue())
     print("\nmixed calls done -> memory in MiB")
-    with serving(max(arguments.cores)) as running, Client(preprocess_endpoint=running.endpoint) as client:
-        with ThreadPoolExecutor(2 * max(arguments.cores)) as pool:
-            for done in range(0, arguments.mixed, _REPORT_EVERY):
-                list(pool.map(lambda number: calls[number % len(calls)](client), range(done, done + _REPORT_EVERY)))
-                print(f"{done + _REPORT_EVERY} -> {running.memory_mib('VmRSS'):.0f}", flush=True)
+    with (
+        serving(max(arguments.cores)) as running,
+        Client(preprocess_endpoint=running.endpoint) as client,
+        ThreadPoolExecutor(2 * max(arguments.cores)) as pool,
+    ):
+        for done in range(0, arguments.mixed, _REPORT_EVERY):
+            list(pool.map(lambda number: calls[number % len(calls)](client), range(done, done + _REPORT_EVERY)))
+            print(f"{done + _REPORT_EVERY} -> {running.memory_mib('VmRSS'):.0f}", flush=True)
     print(f"this client's own peak: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")
 
 

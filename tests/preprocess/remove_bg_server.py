@@ -88,14 +88,14 @@ class RemoveBgServer:
 
 def _handler(owner: RemoveBgServer) -> Callable[..., BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:  # noqa: N802
+        def do_POST(self) -> None:
             owner.paths.append(self.path)
             owner.keys.append(self.headers["X-Api-Key"])
             form = _form(self.headers["Content-Type"], self.rfile.read(int(self.headers["Content-Length"])))
             owner.forms.append(form)
             self._send(owner.next_answer(form))
 
-        def do_GET(self) -> None:  # noqa: N802
+        def do_GET(self) -> None:
             owner.paths.append(self.path)
             if owner.credits_left is None:
                 self._send(error(500, "no account today"))
@@ -124,6 +124,8 @@ def _form(content_type: str, body: bytes) -> dict[str, bytes]:
     head = f"Content-Type: {content_type}\r\n\r\n".encode()
     message = email.parser.BytesParser(policy=email.policy.HTTP).parsebytes(head + body)
     parts: dict[str, bytes] = {}
-    for part in message.iter_parts():  # type: ignore[attr-defined]
-        parts[part.get_param("name", header="content-disposition")] = part.get_payload(decode=True)
+    for part in message.iter_parts():
+        payload = part.get_payload(decode=True)
+        assert isinstance(payload, bytes)
+        parts[str(part.get_param("name", header="content-disposition"))] = payload
     return parts

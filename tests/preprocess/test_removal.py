@@ -145,13 +145,13 @@ async def test_a_backdrop_that_is_not_plain(stub: Stub, encoded: Encoded) -> Non
 
 
 async def test_one_of_two_objects_cropped(stub: Stub, encoded: Encoded, photo: Pixels, mask: Pixels) -> None:
-    mask[80:90, 100:115] = 255
+    mask[78:96, 100:118] = 255
     point = pb.ObjectSelection(point=pb.PhotoPoint(x_fraction=0.9, y_fraction=0.85))
     removal = Removal(mask=encoded(mask), selection=point, crop_to_content=True)
     element, response = await removed(stub, encoded(photo), removal)
-    assert element.shape == (10, 15, 4)
-    assert (response.details.left_px, response.details.top_px) == (100, 80)
-    np.testing.assert_array_equal(element[..., :3], photo[80:90, 100:115])
+    assert element.shape == (18, 18, 4)
+    assert (response.details.left_px, response.details.top_px) == (100, 78)
+    np.testing.assert_array_equal(element[..., :3], photo[78:96, 100:118])
     largest = Removal(mask=encoded(mask), selection=pb.ObjectSelection(largest=True), crop_to_content=True)
     assert (await removed(stub, encoded(photo), largest))[0].shape == (50, 50, 4)
 
@@ -195,15 +195,15 @@ async def test_what_is_refused(
     removal = Removal(**{**given, **changes})
     for call in (
         refused(stub, encoded(photo), removal),
-        stub.Prepare(
-            pb.PrepareRequest(photo=encoded(photo), painting=encoded(painting), background_removal=removal)
-        ),
+        stub.Prepare(pb.PrepareRequest(photo=encoded(photo), painting=encoded(painting), background_removal=removal)),
     ):
         details = await refusal(call)
         assert (details.reason, details.metadata["field"]) == (reason, f"background_removal.{field}")
 
 
-async def test_prepare_takes_the_same_wishes(stub: Stub, encoded: Encoded, photo: Pixels, painting: Pixels, mask: Pixels) -> None:
+async def test_prepare_takes_the_same_wishes(
+    stub: Stub, encoded: Encoded, photo: Pixels, painting: Pixels, mask: Pixels
+) -> None:
     removal = Removal(mask=encoded(mask), crop_to_content=True)
     request = pb.PrepareRequest(photo=encoded(photo), painting=encoded(painting), background_removal=removal)
     response = await stub.Prepare(request)

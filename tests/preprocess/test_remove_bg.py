@@ -97,7 +97,7 @@ def test_a_smaller_answer_is_enlarged(photo: Pixels, truth: NDArray[np.bool_]) -
         alpha = Asking(server.endpoint)(photo)
     assert alpha.shape == truth.shape
     assert (alpha[27:73, 37:83] == 1).all()
-    assert ((alpha >= 0.5) ^ truth).sum() < 150
+    assert ((alpha >= 0.5) ^ truth).sum() < 250
 
 
 def test_an_answer_of_other_proportions(photo: Pixels) -> None:
@@ -208,10 +208,10 @@ def test_a_server_error_to_the_last(photo: Pixels) -> None:
     [
         (lambda png: Answer(body=png, cut_to=len(png) // 2), "broke off in the middle"),
         (lambda png: Answer(body=png[: len(png) // 2]), "not a complete picture"),
-        (lambda png: Answer(body=b"this is no picture"), "not a complete picture"),
-        (lambda png: Answer(headers={"Content-Type": "text/html"}, body=b"<html>hello</html>"), "not a complete"),
-        (lambda png: Answer(body=b""), "not a complete picture"),
-        (lambda png: Answer(body=bytes(33 * 2**20)), "more than"),
+        (lambda _: Answer(body=b"this is no picture"), "not a complete picture"),
+        (lambda _: Answer(headers={"Content-Type": "text/html"}, body=b"<html>hello</html>"), "not a complete"),
+        (lambda _: Answer(body=b""), "not a complete picture"),
+        (lambda _: Answer(body=bytes(33 * 2**20)), "more than"),
     ],
     ids=["truncated", "half a picture", "no picture", "HTML", "nothing", "too much"],
 )

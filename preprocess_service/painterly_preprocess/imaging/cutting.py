@@ -36,6 +36,9 @@ class CutOut:
     edges_refined: bool
 
 
+# Smaller pictures are nobody's input.
+_LEAST_SIDE_PX = 16
+
 _EXACT = Habits(refine_edges=False, band=Band(inner_share=0.01, outer_share=0.01), island_fraction=0.0)
 _HABITS: Mapping[RemovalMethod, Habits] = {
     RemovalMethod.U2NET: Habits(
@@ -75,5 +78,5 @@ def cut_out(
         element = estimate_foreground(photo, chosen)
     if not params.crop_to_content:
         return CutOut(element=element, left_px=0, top_px=0, edges_refined=refines)
-    rows, columns = content_box(chosen)
+    rows, columns = content_box(chosen, _LEAST_SIDE_PX)
     return CutOut(element=element[rows, columns], left_px=columns.start, top_px=rows.start, edges_refined=refines)

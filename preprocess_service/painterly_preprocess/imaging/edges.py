@@ -1,7 +1,7 @@
 """Fine edges: from a coarse matte to one that follows hair and blur, by closed-form matting in a narrow band.
 
-Source: Levin, Lischinski, Weiss, "A Closed-Form Solution to Natural Image Matting", PAMI 2008; enlarging: He, Sun, "Fast
-Guided Filter", 2015.
+Source: Levin, Lischinski, Weiss, "A Closed-Form Solution to Natural Image Matting", PAMI 2008; enlarging: He, Sun,
+"Fast Guided Filter", 2015.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def refine(rgb: Rgb, alpha: Alpha, band: Band) -> Alpha:
         scale *= 0.98 * (MAX_UNKNOWN_PX / unknown) ** 0.5
     if unknown == 0 or not (trimap == FOREGROUND).any() or not (trimap == BACKGROUND).any():
         return alpha
-    small = cv2.resize(rgb[near], size, interpolation=cv2.INTER_AREA)
+    small = np.asarray(cv2.resize(rgb[near], size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
     fine = solve_matte(small, trimap)
     refined = np.zeros_like(alpha)
     refined[near] = fine if size == (width, height) else enlarge(rgb[near], small, fine, trimap)
@@ -77,11 +77,12 @@ def make_trimap(alpha: Alpha, band: Band) -> NDArray[np.uint8]:
     rows, columns = content_box(solid.astype(np.float32))
     long_side = max(rows.stop - rows.start, columns.stop - columns.start)
     inner, outer = (max(1.0, share * long_side) for share in (band.inner_share, band.outer_share))
-    depth = cv2.distanceTransform(np.pad(alpha >= _OPAQUE, 1, mode="edge").astype(np.uint8), cv2.DIST_L2, 5)
+    padded = np.pad(alpha >= _OPAQUE, 1, mode="edge").astype(np.uint8)
+    depth = np.asarray(cv2.distanceTransform(padded, cv2.DIST_L2, 5), dtype=np.float32)[1:-1, 1:-1]
     gap = cv2.distanceTransform((alpha <= _TRANSPARENT).astype(np.uint8), cv2.DIST_L2, 5)
     trimap = np.full(alpha.shape, UNKNOWN, dtype=np.uint8)
     # A thin part has no pixel as deep as the band is wide; its middle is sure all the same.
-    trimap[depth[1:-1, 1:-1] > np.minimum(inner, _local_depth(depth[1:-1, 1:-1], inner))] = FOREGROUND
+    trimap[depth > np.minimum(inner, _local_depth(depth, inner))] = FOREGROUND
     trimap[gap > outer] = BACKGROUND
     return trimap
 
@@ -99,7 +100,7 @@ def solve_matte(rgb: Rgb, trimap: NDArray[np.uint8]) -> Alpha:
     image = rgb.astype(np.float64) / 255
     height, width = unknown.shape
     matrix, right = scipy.sparse.csr_matrix((count, count)), np.zeros(count)
-    laplacian = fast_matting.part("laplacian/cf_laplacian").cf_laplacian
+    laplacian = fast_matting.part("laplacian.cf_laplacian").cf_laplacian
     for top in range(1, height - 1, _STRIP_ROWS):
         # Windows of 3×3 pixels with their centers in these rows.
         rows = slice(top - 1, min(top + _STRIP_ROWS, height - 1) + 1)
@@ -115,7 +116,7 @@ def solve_matte(rgb: Rgb, trimap: NDArray[np.uint8]) -> Alpha:
         matrix = matrix + scipy.sparse.coo_matrix(part, (count, count)).tocsr()
     # Pixels on the picture's very edge may be in no window.
     matrix = (matrix + scipy.sparse.identity(count, format="csr") * 1e-9).tocsr()
-    solved = (trimap == FOREGROUND).astype(np.float32)
+    solved: Alpha = (trimap == FOREGROUND).astype(np.float32)
     solved[unknown] = np.clip(_conjugate_gradients(matrix, right), 0, 1)
     return solved
 
@@ -123,7 +124,7 @@ def solve_matte(rgb: Rgb, trimap: NDArray[np.uint8]) -> Alpha:
 def enlarge(rgb: Rgb, small: Rgb, matte: Alpha, trimap: NDArray[np.uint8]) -> Alpha:
     """Enlarge a small picture's matte to the large picture, whose edges it follows (fast guided filter, in color)."""
     height, width = rgb.shape[:2]
-    slope, intercept = _guided_coefficients(small.astype(np.float32) / 255, matte)
+    slope, intercept = _guided_coefficients(np.asarray(small / 255, dtype=np.float32), matte)
     coefficients = np.dstack([slope, intercept])
     large = cv2.resize(matte, (width, height), interpolation=cv2.INTER_LINEAR)
     # Only the band is enlarged with the filter, rows at a time.
@@ -156,7 +157,9 @@ def _surroundings(alpha: Alpha) -> tuple[slice, slice]:
         return slice(0, alpha.shape[0]), slice(0, alpha.shape[1])
     rows, columns = content_box(alpha)
     margin = max(8, round(_MARGIN_SHARE * max(rows.stop - rows.start, columns.stop - columns.start)))
-    return slice(max(rows.start - margin, 0), rows.stop + margin), slice(max(columns.start - margin, 0), columns.stop + margin)
+    return slice(max(rows.start - margin, 0), rows.stop + margin), slice(
+        max(columns.start - margin, 0), columns.stop + margin
+    )
 
 
 def _local_depth(depth: NDArray[np.float32], inner: float) -> NDArray[np.float32]:
@@ -167,7 +170,7 @@ def _local_depth(depth: NDArray[np.float32], inner: float) -> NDArray[np.float32
 
 def _conjugate_gradients(matrix: scipy.sparse.csr_matrix, right: NDArray[np.float64]) -> NDArray[np.float64]:
     """Solve a symmetric positive definite system by preconditioned conjugate gradients, to a bounded effort."""
-    precondition = fast_matting.part("preconditioner/ichol").ichol(
+    precondition = fast_matting.part("preconditioner.ichol").ichol(
         matrix.tocsc(), discard_threshold=1e-3, shifts=[1e-4, 1e-3, 1e-2, 0.1], max_nnz=_MAX_FACTOR_ENTRIES
     )
     solution = np.zeros_like(right)
@@ -202,4 +205,4 @@ def _guided_coefficients(guide: NDArray[np.float32], matte: Alpha) -> tuple[NDAr
     solved = np.linalg.solve(spread.astype(np.float64), covariance[..., None].astype(np.float64))
     slope = solved[..., 0].astype(np.float32)
     intercept = mean_matte - (slope * mean).sum(axis=2)
-    return cv2.blur(slope, size), cv2.blur(intercept, size)
+    return np.asarray(cv2.blur(slope, size), np.float32), np.asarray(cv2.blur(intercept, size), np.float32)

@@ -20,8 +20,8 @@ _STROKE_SHARE = 0.2
 class GrabCutMatting:
     """GrabCut from a rectangle, by default a centered one; needs no weights.
 
-    All outside the rectangle ``box`` is background. ``foreground`` and ``background`` (bool H×W of the photo's size) are
-    strokes on what surely is one or the other; they hold outside the rectangle too. The photo is reduced to
+    All outside the rectangle ``box`` is background. ``foreground`` and ``background`` (bool H×W of the photo's size)
+    are strokes on what surely is one or the other; they hold outside the rectangle too. The photo is reduced to
     ``working_long_side_px`` for the cut. Without a box ``inset_fraction`` of each side lies outside the rectangle.
     """
 

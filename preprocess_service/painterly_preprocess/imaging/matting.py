@@ -70,4 +70,6 @@ def require_foreground(alpha: Alpha) -> Alpha:
 
 def no_foreground() -> MaskEmpty:
     """The error for a photo in which nothing was found."""
-    return MaskEmpty("photo", "shows no foreground that could be found; choose another method or send a mask of your own")
+    return MaskEmpty(
+        "photo", "shows no foreground that could be found; choose another method or send a mask of your own"
+    )

@@ -27,14 +27,15 @@ def select_objects(alpha: Alpha, selection: ObjectSelection, island_fraction: fl
     wants_all = not (selection.largest or selection.point or selection.box)
     if wants_all and islands == 0:
         return alpha
-    count, labels, stats, _ = cv2.connectedComponentsWithStats((alpha >= _SOLID).astype(np.uint8), connectivity=8)
+    count, found, stats, _ = cv2.connectedComponentsWithStats((alpha >= _SOLID).astype(np.uint8), connectivity=8)
+    labels = np.asarray(found, dtype=np.int32)
     areas = stats[:, cv2.CC_STAT_AREA].astype(np.int64)
     areas[0] = 0
     kept = np.arange(count) > 0
     if selection.largest:
-        kept = np.arange(count) == int(areas.argmax())
+        kept = np.equal(np.arange(count), areas.argmax())
     elif selection.point is not None:
-        kept = np.arange(count) == _label_at(labels, alpha, selection.point)
+        kept = np.equal(np.arange(count), _label_at(labels, alpha, selection.point))
     elif selection.box is not None:
         kept = _inside(labels, areas, selection.box)
     kept[0] = False
@@ -42,10 +43,22 @@ def select_objects(alpha: Alpha, selection: ObjectSelection, island_fraction: fl
     return _keep(alpha, labels, kept)
 
 
-def content_box(alpha: Alpha) -> tuple[slice, slice]:
-    """Rows and columns of the bounding box of what is not fully transparent once alpha has 8 bits."""
-    rows, columns = (np.flatnonzero((alpha * 255 >= 0.5).any(axis=axis)) for axis in (1, 0))
-    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+def content_box(alpha: Alpha, least_px: int = 1) -> tuple[slice, slice]:
+    """Rows and columns of the bounding box of what is not fully transparent once alpha has 8 bits.
+
+    It is widened to ``least_px`` on each side where the picture has as many.
+    """
+    visible = alpha * 255 >= 0.5
+    rows, columns = (_span(visible.any(axis=axis), least_px) for axis in (1, 0))
+    return rows, columns
+
+
+def _span(line: NDArray[np.bool_], least_px: int) -> slice:
+    places = np.flatnonzero(line)
+    first, stop = int(places[0]), int(places[-1]) + 1
+    missing = max(min(least_px, line.size) - (stop - first), 0)
+    first = min(max(first - missing // 2, 0), line.size - (stop - first) - missing)
+    return slice(first, max(stop, first + min(least_px, line.size)))
 
 
 def _label_at(labels: NDArray[np.int32], alpha: Alpha, point: Point) -> int:

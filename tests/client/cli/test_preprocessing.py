@@ -73,11 +73,7 @@ def test_a_mask_and_strokes_are_read_from_files(endpoint: str, preprocess: Prepr
         ("--object largest", {"selection": pb.ObjectSelection(largest=True)}),
         (
             "--object 0.3,0.6 --least-object 0.1",
-            {
-                "selection": pb.ObjectSelection(
-                    point=pb.PhotoPoint(x_fraction=0.3, y_fraction=0.6), island_fraction=0.1
-                )
-            },
+            {"selection": pb.ObjectSelection(point=pb.PhotoPoint(x_fraction=0.3, y_fraction=0.6), island_fraction=0.1)},
         ),
         (
             "--object 0,0,0.5,1",
@@ -97,9 +93,7 @@ def test_a_mask_and_strokes_are_read_from_files(endpoint: str, preprocess: Prepr
         ),
     ],
 )
-def test_how_it_is_cut_out(
-    endpoint: str, preprocess: Preprocess, arguments: str, expected: dict[str, Any]
-) -> None:
+def test_how_it_is_cut_out(endpoint: str, preprocess: Preprocess, arguments: str, expected: dict[str, Any]) -> None:
     wanted = pb.BackgroundRemoval(**{"method": pb.BACKGROUND_REMOVAL_METHOD_AUTO, **expected})
     assert removed(preprocess, *arguments.split()) == wanted
 

@@ -26,7 +26,7 @@ def before(backdrop: NDArray[np.generic], noise: int = 6) -> tuple[NDArray[np.ui
 
 def uneven(color: tuple[int, int, int]) -> NDArray[np.float64]:
     """A backdrop that is a third darker at the right."""
-    return np.linspace(1, 0.67, 120)[None, :, None] * np.array(color)
+    return np.asarray(np.linspace(1, 0.67, 120)[None, :, None] * np.array(color))
 
 
 @pytest.mark.parametrize("color", [None, GREEN])
@@ -50,7 +50,7 @@ def test_light_may_fall_unevenly(color: tuple[int, int, int]) -> None:
 
 
 def test_tolerance_decides_how_near_is_near() -> None:
-    photo, truth = before(np.array(GREEN), noise=0)
+    photo = before(np.array(GREEN), noise=0)[0]
     photo[25:30, 35:40, :3] = (20, 160, 70)  # about 8 from the backdrop
     strict, lax = (ChromaKeyMatting(ChromaKey(tolerance=t)).estimate_alpha(photo)[27, 37] for t in (3, 20))
     assert (strict, lax) == (1, 0)

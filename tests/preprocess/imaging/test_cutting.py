@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from painterly_preprocess.imaging.cutout_params import Box, CutOutParams, ObjectSelection
 from painterly_preprocess.imaging.cutting import cut_out, habits_of
 from painterly_preprocess.imaging.errors import MaskEmpty
+from painterly_preprocess.imaging.matting import own_alpha
 from painterly_preprocess.imaging.params import RemovalMethod
 
 REFINED = {RemovalMethod.U2NET, RemovalMethod.GRABCUT, RemovalMethod.CHROMA_KEY}
@@ -54,7 +55,7 @@ def test_cropping_says_where(photo: NDArray[np.uint8], alpha: NDArray[np.float32
 def test_a_photos_own_colors_stay(photo: NDArray[np.uint8]) -> None:
     photo[..., 3] = 0
     photo[10:50, 10:50, 3] = 200
-    made = cut_out(photo, photo[..., 3] / np.float32(255), RemovalMethod.ALPHA, CutOutParams())
+    made = cut_out(photo, own_alpha(photo), RemovalMethod.ALPHA, CutOutParams())
     np.testing.assert_array_equal(made.element, photo)
 
 

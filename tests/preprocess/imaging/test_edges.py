@@ -16,7 +16,10 @@ BAND = Band(inner_share=0.1, outer_share=0.1)
 def mixed(alpha: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Orange over blue, both plain: the matte is a linear function of the color, which closed-form matting recovers."""
     share = alpha[..., None]
-    return np.rint(share * np.array([230, 120, 30]) + (1 - share) * np.array([20, 40, 220])).astype(np.uint8)
+    rgb: NDArray[np.uint8] = np.rint(share * np.array([230, 120, 30]) + (1 - share) * np.array([20, 40, 220])).astype(
+        np.uint8
+    )
+    return rgb
 
 
 def ramp(height: int, width: int, middle: float, breadth: float) -> NDArray[np.float32]:
@@ -61,7 +64,8 @@ def test_linear_mixtures_are_recovered() -> None:
 
 def test_strips_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
     random = np.random.default_rng(4)
-    truth = cv2.GaussianBlur((random.random((70, 50)) > 0.5).astype(np.float32), (0, 0), 3)
+    noise = (random.random((70, 50)) > 0.5).astype(np.float32)
+    truth = np.asarray(cv2.GaussianBlur(noise, (0, 0), 3), dtype=np.float32)
     trimap = np.where(truth > 0.55, FOREGROUND, np.where(truth < 0.45, BACKGROUND, UNKNOWN)).astype(np.uint8)
     rgb = mixed(truth)
     whole = edges.solve_matte(rgb, trimap)
@@ -78,7 +82,7 @@ def test_the_equations_are_those_of_the_whole_picture() -> None:
     rgb = rgb + np.random.default_rng(0).integers(0, 9, rgb.shape, dtype=np.uint8)
     trimap = np.full(truth.shape, UNKNOWN, dtype=np.uint8)
     trimap[:, :3], trimap[:, -3:] = FOREGROUND, BACKGROUND
-    laplacian = fast_matting.part("laplacian/cf_laplacian").cf_laplacian(rgb / 255, 1e-5).toarray()
+    laplacian = fast_matting.part("laplacian.cf_laplacian").cf_laplacian(rgb / 255, 1e-5).toarray()
     unknown, sure = (trimap == UNKNOWN).ravel(), (trimap == FOREGROUND).ravel().astype(float)
     expected = sure.copy()
     expected[unknown] = np.linalg.solve(laplacian[np.ix_(unknown, unknown)], -laplacian[unknown] @ sure)

@@ -1,4 +1,4 @@
-"""painterly_preprocess.imaging: matting, u2net and grabcut; real sessions of a network small enough to know what it must say."""
+"""painterly_preprocess.imaging: matting, u2net and grabcut; real sessions of a network whose answers are known."""
 
 from __future__ import annotations
 

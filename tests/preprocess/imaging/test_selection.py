@@ -92,3 +92,9 @@ def test_the_content_is_what_eight_bits_show() -> None:
     alpha[3:5, 6:9] = 1
     alpha[9, 19] = 0.001
     assert content_box(alpha) == (slice(3, 5), slice(6, 9))
+    assert content_box(alpha, 4) == (slice(2, 6), slice(6, 10))
+    assert content_box(alpha, 8) == (slice(0, 8), slice(4, 12))
+    assert content_box(alpha, 16) == (slice(0, 10), slice(0, 16))
+    corner = np.zeros((10, 20), dtype=np.float32)
+    corner[9, 19] = 1
+    assert content_box(corner, 4) == (slice(6, 10), slice(16, 20))
