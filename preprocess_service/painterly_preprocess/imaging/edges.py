@@ -27,9 +27,10 @@ FOREGROUND, UNKNOWN, BACKGROUND = 255, 128, 0
 WORKING_LONG_SIDE_PX, MAX_UNKNOWN_PX = 1024, 150_000
 _MARGIN_SHARE = 0.06
 _OPAQUE, _TRANSPARENT = 0.95, 0.05
+_NEARLY = 0.03
 _LAPLACIAN_EPSILON = 1e-5
 _STRIP_ROWS = 64
-_MAX_ITERATIONS, _TOLERANCE = 300, 1e-4
+_MAX_ITERATIONS, _TOLERANCE = 100, 1e-4
 _MAX_FACTOR_ENTRIES = 40_000_000
 _GUIDE_RADIUS_PX, _GUIDE_EPSILON = 2, 1e-5
 _ROWS_AT_A_TIME = 256
@@ -117,8 +118,13 @@ def solve_matte(rgb: Rgb, trimap: NDArray[np.uint8]) -> Alpha:
     # Pixels on the picture's very edge may be in no window.
     matrix = (matrix + scipy.sparse.identity(count, format="csr") * 1e-9).tocsr()
     solved: Alpha = (trimap == FOREGROUND).astype(np.float32)
-    solved[unknown] = np.clip(_conjugate_gradients(matrix, right), 0, 1)
+    solved[unknown] = _stretched(_conjugate_gradients(matrix, right))
     return solved
+
+
+def _stretched(matte: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What is nearly 0 or 1 becomes so: solid parts would let the painting through."""
+    return np.asarray(np.clip((matte - _NEARLY) / (1 - 2 * _NEARLY), 0, 1))
 
 
 def enlarge(rgb: Rgb, small: Rgb, matte: Alpha, trimap: NDArray[np.uint8]) -> Alpha:
@@ -170,8 +176,9 @@ def _local_depth(depth: NDArray[np.float32], inner: float) -> NDArray[np.float32
 
 def _conjugate_gradients(matrix: scipy.sparse.csr_matrix, right: NDArray[np.float64]) -> NDArray[np.float64]:
     """Solve a symmetric positive definite system by preconditioned conjugate gradients, to a bounded effort."""
+    # The shift keeps the incomplete factors from breaking down, which would cost another attempt.
     precondition = fast_matting.part("preconditioner.ichol").ichol(
-        matrix.tocsc(), discard_threshold=1e-3, shifts=[1e-4, 1e-3, 1e-2, 0.1], max_nnz=_MAX_FACTOR_ENTRIES
+        matrix.tocsc(), discard_threshold=1e-3, shifts=[1e-2, 1e-1, 1.0], max_nnz=_MAX_FACTOR_ENTRIES
     )
     solution = np.zeros_like(right)
     residual = right.copy()
