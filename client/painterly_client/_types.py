@@ -118,7 +118,7 @@ class RgbColor:
 
 @dataclass(frozen=True, kw_only=True)
 class ChromaKey:
-    """A plain backdrop; without ``color`` it is found at the photo's border. ``tolerance`` is in Lab units, 1 to 100."""
+    """A plain backdrop; without ``color`` it is found at the photo's border. ``tolerance`` is 1 to 100 Lab units."""
 
     color: RgbColor | None = None
     tolerance: float | None = None

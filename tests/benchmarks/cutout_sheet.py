@@ -23,7 +23,7 @@ from painterly_preprocess.removal import BackgroundRemover, Removal
 from painterly_preprocess.settings import RemoveBgSettings
 
 Pixels = NDArray[np.uint8]
-CELL = 420
+CELL = 360
 
 
 def selection_of(text: str) -> ObjectSelection:
@@ -94,7 +94,7 @@ def main() -> None:
         else:
             cells = [laid_over(element, each).astype(np.float64) for each in paintings]
         rows.append(np.hstack([fitted(photo), *(cell.astype(np.uint8) for cell in cells)]))
-    Image.fromarray(np.vstack(rows)).save(arguments.output, quality=85)
+    Image.fromarray(np.vstack(rows)).save(arguments.output, quality=80)
 
 
 if __name__ == "__main__":

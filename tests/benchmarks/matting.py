@@ -3,10 +3,11 @@
     python -m tests.benchmarks.matting PHOTO... --side 512
 
 Each cut-out (hair, fur, blur, hard edges) is laid over the top left quarter of each photo, enlarged and out of focus,
-as what is behind a thing is; the whole photo would show its own subject beside the cut-out. Printed are means over all pictures: the sum of
-absolute differences of alpha in thousands (SAD), the mean squared difference in thousandths (MSE), the gradient error in
-thousands (Rhemann et al., CVPR 2009), and the mean difference in color, of 255, where the element is laid over black
-and white. CHROMA_KEY is asked before plain backdrops, unevenly lit, for which there is no photo.
+as what is behind a thing is; the whole photo would show its own subject beside the cut-out. Printed are means over
+all pictures: the sum of absolute differences of alpha in thousands (SAD), the mean squared difference in thousandths
+(MSE), the gradient error in thousands (Rhemann et al., CVPR 2009), and the mean difference in color, of 255, where
+the element is laid over black and white. CHROMA_KEY is asked before plain backdrops, unevenly lit, for which there is
+no photo.
 """
 
 from __future__ import annotations

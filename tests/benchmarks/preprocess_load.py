@@ -80,14 +80,16 @@ def enlarged(path: Path, megapixels: float) -> bytes:
     return buffer.getvalue()
 
 
-def throughput(running: Running, call: Callable[[Client], object], at_once: int, count: int) -> tuple[float, float]:
-    """Calls per second and cores busy, with so many callers at once."""
+def throughput(
+    running: Running, call: Callable[[Client], object], at_once: int, count: int
+) -> tuple[float, float, float]:
+    """Calls per second, seconds on cores and seconds in all, with so many callers at once."""
     with ThreadPoolExecutor(at_once) as pool, Client(preprocess_endpoint=running.endpoint) as client:
         call(client)
         begin, before = time.perf_counter(), running.cpu_s()
         list(pool.map(lambda _: call(client), range(count)))
         wall = time.perf_counter() - begin
-        return count / wall, (running.cpu_s() - before) / wall
+        return count / wall, running.cpu_s() - before, wall
 
 
 def mixed_calls(photo: bytes, painting: bytes, mask: bytes) -> list[Callable[[Client], object]]:
@@ -114,7 +116,7 @@ def main() -> None:
     parser.add_argument("--megapixels", nargs="+", type=float, default=[1, 4, 12])
     parser.add_argument("--mixed", type=int, default=_MIXED_CALLS)
     arguments = parser.parse_args()
-    print("| method | megapixels | cores | at once | pictures/s | per core | cores busy | peak MiB |")
+    print("| method | megapixels | cores | at once | pictures/s | per s of a core | cores busy | peak MiB |")
     print("|---|---|---|---|---|---|---|---|")
     for method in (BackgroundRemovalMethod.U2NET, BackgroundRemovalMethod.GRABCUT):
         for megapixels in arguments.megapixels:
@@ -128,12 +130,11 @@ def main() -> None:
                         return client.remove_background(photo, method=method)
 
                     at_once = 2 * cores
-                    rate, busy = throughput(running, remove, at_once, max(arguments.calls, at_once))
+                    count = max(arguments.calls, at_once)
+                    rate, cpu, wall = throughput(running, remove, at_once, count)
                     peak = running.memory_mib("VmHWM")
-                row = (
-                    f"{megapixels:g} | {cores} | {at_once} | {rate:.2f} | {rate / cores:.2f} | {busy:.2f} | {peak:.0f}"
-                )
-                print(f"| {method.name} | {row} |", flush=True)
+                row = f"{megapixels:g} | {cores} | {at_once} | {rate:.2f} | {count / cpu:.2f} | {cpu / wall:.2f}"
+                print(f"| {method.name} | {row} | {peak:.0f} |", flush=True)
     photo, painting = enlarged(arguments.photo, 0.3), arguments.painting.read_bytes()
     buffer = io.BytesIO()
     ImageOps.invert(Image.open(io.BytesIO(photo)).convert("L")).point(lambda v: 255 * (v > 127)).save(buffer, "PNG")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
@@ -92,6 +94,36 @@ async def test_the_mask_is_needed_and_not_empty(stub: Stub, encoded: Encoded, ph
     empty = Removal(mask=encoded(np.zeros(photo.shape[:2], dtype=np.uint8)))
     details = await refusal(refused(stub, encoded(photo), empty))
     assert (details.reason, details.metadata["field"]) == ("MASK_EMPTY", "background_removal.mask")
+
+
+def header_of(width: int, height: int) -> bytes:
+    """A PNG that claims a size and has no pixels."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"no image at all", "IMAGE_UNDECODABLE"),
+        (header_of(20_000, 20_000), "IMAGE_SIZE_OUT_OF_RANGE"),
+        (header_of(16_000, 16_000), "IMAGE_SIZE_OUT_OF_RANGE"),
+        (bytes(32 * 2**20 + 1), "IMAGE_SIZE_OUT_OF_RANGE"),
+        (header_of(120, 100), "IMAGE_UNDECODABLE"),
+    ],
+    ids=["no image", "too long a side", "too many pixels", "too many bytes", "no pixels"],
+)
+@pytest.mark.parametrize("name", ["mask", "grab_cut.foreground_strokes", "grab_cut.background_strokes"])
+async def test_bad_files(stub: Stub, encoded: Encoded, photo: Pixels, name: str, data: bytes, reason: str) -> None:
+    picture = image_pb2.Image(data=data)
+    hints = {name.removeprefix("grab_cut."): picture}
+    removal = Removal(mask=picture) if name == "mask" else Removal(grab_cut=pb.GrabCut(**hints))  # type: ignore[arg-type]
+    details = await refusal(refused(stub, encoded(photo), removal))
+    assert (details.reason, details.metadata["field"]) == (reason, f"background_removal.{name}")
 
 
 # Hints for GrabCut

@@ -31,6 +31,13 @@ def encoded(pixels: Pixels, file_format: str) -> bytes:
     return stream.getvalue()
 
 
+def bomb() -> bytes:
+    """A small file of a picture with 144 million pixels."""
+    stream = io.BytesIO()
+    Image.new("L", (12_000, 12_000)).save(stream, "PNG")
+    return stream.getvalue()
+
+
 @pytest.fixture
 def photo() -> Pixels:
     """100×120 RGBA: a red square of 50 px on green."""
@@ -212,8 +219,9 @@ def test_a_server_error_to_the_last(photo: Pixels) -> None:
         (lambda _: Answer(headers={"Content-Type": "text/html"}, body=b"<html>hello</html>"), "not a complete"),
         (lambda _: Answer(body=b""), "not a complete picture"),
         (lambda _: Answer(body=bytes(33 * 2**20)), "more than"),
+        (lambda _: Answer(body=bomb()), "not a complete picture"),
     ],
-    ids=["truncated", "half a picture", "no picture", "HTML", "nothing", "too much"],
+    ids=["truncated", "half a picture", "no picture", "HTML", "nothing", "too much", "bomb"],
 )
 def test_answers_that_are_no_picture(photo: Pixels, broken: Callable[[bytes], Answer], text: str) -> None:
     with RemoveBgServer([broken(cut_out(encoded(photo[..., :3], "JPEG")))]).running() as server:

@@ -405,7 +405,7 @@ async def test_u2net_on_photos(connect: Any, stored_u2net: WeightStore) -> None:
             assert "has the weights" in response.method_reason
             alpha = decode(response.element, "element", "RGBA")[..., 3]
             assert (alpha >= 128).mean() == pytest.approx(share, rel=0.1)
-            assert [int(alpha[y, x]) for x, y in inside] == [255] * len(inside)
+            assert min(int(alpha[y, x]) for x, y in inside) >= 245
             assert [int(alpha[y, x]) for x, y in outside] == [0] * len(outside)
 
 
