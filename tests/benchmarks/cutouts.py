@@ -32,8 +32,7 @@ def make(kind: str, side: int, seed: int = 0) -> CutOut:
 def over(cut_out: CutOut, photo: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """The cut-out over a photo (RGB uint8) of its size."""
     alpha = cut_out.alpha[..., None]
-    laid: NDArray[np.uint8] = np.rint(alpha * cut_out.colors + (1 - alpha) * photo).astype(np.uint8)
-    return laid
+    return np.asarray(np.rint(alpha * cut_out.colors + (1 - alpha) * photo), dtype=np.uint8)
 
 
 def _texture(side: int, random: np.random.Generator) -> NDArray[np.float32]:

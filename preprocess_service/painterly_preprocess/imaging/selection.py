@@ -49,7 +49,7 @@ def content_box(alpha: Alpha, least_px: int = 1) -> tuple[slice, slice]:
     It is widened to ``least_px`` on each side where the picture has as many.
     """
     visible = alpha * 255 >= 0.5
-    rows, columns = (_span(visible.any(axis=axis), least_px) for axis in (1, 0))
+    rows, columns = (_span(np.asarray(visible.any(axis=axis)), least_px) for axis in (1, 0))
     return rows, columns
 
 
