@@ -43,7 +43,7 @@ _EXACT = Habits(refine_edges=False, band=Band(inner_share=0.015, outer_share=0.0
 _HABITS: Mapping[RemovalMethod, Habits] = {
     RemovalMethod.U2NET: Habits(refine_edges=True, band=Band(inner_share=0.02, outer_share=0.04), island_fraction=0.02),
     RemovalMethod.GRABCUT: Habits(
-        refine_edges=True, band=Band(inner_share=0.01, outer_share=0.02), island_fraction=0.02
+        refine_edges=True, band=Band(inner_share=0.02, outer_share=0.02), island_fraction=0.02
     ),
     # The distance from a backdrop finds every hair by itself; refining would smear them.
     RemovalMethod.CHROMA_KEY: Habits(

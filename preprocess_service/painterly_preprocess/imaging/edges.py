@@ -28,6 +28,7 @@ WORKING_LONG_SIDE_PX, MAX_UNKNOWN_PX = 1024, 150_000
 _MARGIN_SHARE = 0.06
 _OPAQUE, _TRANSPARENT = 0.95, 0.05
 _NEARLY = 0.03
+_HAIR_SHARE = 0.35
 _LAPLACIAN_EPSILON = 1e-5
 _STRIP_ROWS = 64
 _MAX_ITERATIONS, _TOLERANCE = 100, 1e-4
@@ -169,9 +170,10 @@ def _surroundings(alpha: Alpha) -> tuple[slice, slice]:
 
 
 def _local_depth(depth: NDArray[np.float32], inner: float) -> NDArray[np.float32]:
-    """0.6 of how deep the object is at most, near each pixel."""
+    """0.6 of how deep the object is at most, near each pixel; of what is as thin as a hair no middle is sure."""
     size = 2 * round(inner) + 1
-    return np.asarray(0.6 * cv2.dilate(depth, np.ones((size, size), np.uint8)), dtype=np.float32)
+    deepest = cv2.dilate(depth, np.ones((size, size), np.uint8))
+    return np.asarray(np.maximum(0.6 * deepest, _HAIR_SHARE * inner), dtype=np.float32)
 
 
 def _conjugate_gradients(matrix: scipy.sparse.csr_matrix, right: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -42,9 +42,18 @@ def test_the_band_lies_on_both_sides_of_the_edge() -> None:
 def test_thin_parts_keep_a_sure_middle() -> None:
     alpha = np.zeros((40, 200), dtype=np.float32)
     alpha[18:23, 10:190] = 1
-    trimap = edges.make_trimap(alpha, BAND)
+    trimap = edges.make_trimap(alpha, Band(inner_share=0.02, outer_share=0.02))
     assert trimap[20, 100] == FOREGROUND
     assert trimap[18, 100] == UNKNOWN
+
+
+def test_what_is_as_thin_as_a_hair_is_not_sure() -> None:
+    alpha = np.zeros((100, 200), dtype=np.float32)
+    alpha[20:80, 10:150] = 1
+    alpha[50, 150:190] = 1
+    trimap = edges.make_trimap(alpha, Band(inner_share=0.02, outer_share=0.02))
+    assert (trimap[50, 155:190] == UNKNOWN).all()
+    assert (trimap[26:74, 16:144] == FOREGROUND).all()
 
 
 def test_soft_pixels_are_unknown() -> None:
