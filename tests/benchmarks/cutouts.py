@@ -41,7 +41,7 @@ def _texture(side: int, random: np.random.Generator) -> NDArray[np.float32]:
     share = sum(_noise(side, side // cells, random) / cells for cells in (2, 4, 16, 64)) / 1.2
     light = np.linspace(1.15, 0.75, side)[:, None, None]
     colors = (base + (other - base) * np.asarray(share)[..., None]) * light + random.normal(0, 4, (side, side, 3))
-    return np.clip(colors, 0, 255).astype(np.float32)
+    return np.asarray(np.clip(colors, 0, 255), dtype=np.float32)
 
 
 def _noise(side: int, cell: int, random: np.random.Generator) -> NDArray[np.float64]:
