@@ -27,6 +27,7 @@ from painterly_client._errors import InvalidRequest
 from painterly_client._events import Event
 from painterly_client._quality import QualityReport, quality_of
 from painterly_client._types import (
+    BackgroundRemoval,
     BackgroundRemovalMethod,
     BackgroundRemoved,
     Composed,
@@ -136,10 +137,11 @@ class AsyncClient(BaseClient):
         photo: bytes,
         *,
         method: BackgroundRemovalMethod = BackgroundRemovalMethod.AUTO,
+        removal: BackgroundRemoval | None = None,
         output: OutputOptions | None = None,
     ) -> BackgroundRemoved:
-        """Cut the foreground out of a photo."""
-        request = _requests.remove_background_request(photo, method, output)
+        """Cut the foreground out of a photo. A method that ``removal`` names goes before ``method``."""
+        request = _requests.remove_background_request(photo, method, removal, output)
         return _requests.background_removed(await self._preprocess(lambda stub: stub.RemoveBackground, request))
 
     async def compose(
@@ -197,6 +199,7 @@ class AsyncClient(BaseClient):
         painting: bytes,
         *,
         method: BackgroundRemovalMethod = BackgroundRemovalMethod.AUTO,
+        removal: BackgroundRemoval | None = None,
         placement: Placement | None = None,
         dilation: MaskDilation | None = None,
         compositing: Compositing | None = None,
@@ -207,6 +210,7 @@ class AsyncClient(BaseClient):
             photo,
             painting,
             method=method,
+            removal=removal,
             placement=placement,
             dilation=dilation,
             compositing=compositing,

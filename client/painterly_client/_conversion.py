@@ -39,6 +39,8 @@ _Enum = TypeVar("_Enum", bound=Enum)
 
 _ENUMS: Mapping[str, type[Enum]] = {
     preprocess_pb.BackgroundRemovalMethod.DESCRIPTOR.full_name: _types.BackgroundRemovalMethod,
+    preprocess_pb.RemoveBgSize.DESCRIPTOR.full_name: _types.RemoveBgSize,
+    preprocess_pb.RemoveBgType.DESCRIPTOR.full_name: _types.RemoveBgType,
     image_pb2.ImageFormat.DESCRIPTOR.full_name: _types.ImageFormat,
     preprocess_pb.PlacementAnchor.DESCRIPTOR.full_name: _types.PlacementAnchor,
     preprocess_pb.DilationRule.DESCRIPTOR.full_name: _types.DilationRule,
@@ -51,6 +53,16 @@ _ENUMS: Mapping[str, type[Enum]] = {
 }
 
 _PARAMETERS: Mapping[str, type[DataclassInstance]] = {
+    preprocess_pb.BackgroundRemoval.DESCRIPTOR.full_name: _types.BackgroundRemoval,
+    preprocess_pb.BackgroundRemovalDetails.DESCRIPTOR.full_name: _types.BackgroundRemovalDetails,
+    preprocess_pb.ChromaKey.DESCRIPTOR.full_name: _types.ChromaKey,
+    preprocess_pb.GrabCut.DESCRIPTOR.full_name: _types.GrabCut,
+    preprocess_pb.ObjectSelection.DESCRIPTOR.full_name: _types.ObjectSelection,
+    preprocess_pb.PhotoBox.DESCRIPTOR.full_name: _types.PhotoBox,
+    preprocess_pb.PhotoPoint.DESCRIPTOR.full_name: _types.PhotoPoint,
+    preprocess_pb.RemoveBg.DESCRIPTOR.full_name: _types.RemoveBg,
+    preprocess_pb.RemoveBgUsage.DESCRIPTOR.full_name: _types.RemoveBgUsage,
+    preprocess_pb.RgbColor.DESCRIPTOR.full_name: _types.RgbColor,
     preprocess_pb.Placement.DESCRIPTOR.full_name: _types.Placement,
     preprocess_pb.MaskDilation.DESCRIPTOR.full_name: _types.MaskDilation,
     preprocess_pb.Compositing.DESCRIPTOR.full_name: _types.Compositing,
@@ -227,6 +239,8 @@ def _write(message: Message, descriptor: Any, value: Any, path: str) -> None:
     try:
         if isinstance(child, Duration):
             child.FromNanoseconds(round(value * 1e9))
+        elif isinstance(child, image_pb2.Image):
+            child.CopyFrom(image_message(value, path))
         elif isinstance(child, Message):
             child.SetInParent()
             _fill(child, value, path)

@@ -17,6 +17,8 @@ from painterly.v1 import preprocess_service_pb2 as preprocess_pb
 from painterly_client._conversion import enum_member, enum_number, image_message, parameters_message, parameters_of
 from painterly_client._errors import invalid
 from painterly_client._types import (
+    BackgroundRemoval,
+    BackgroundRemovalDetails,
     BackgroundRemovalMethod,
     BackgroundRemoved,
     Composed,
@@ -40,12 +42,15 @@ _HarmonizingRequest = TypeVar(
 
 
 def remove_background_request(
-    photo: bytes, method: BackgroundRemovalMethod, output: OutputOptions | None
+    photo: bytes,
+    method: BackgroundRemovalMethod,
+    removal: BackgroundRemoval | None,
+    output: OutputOptions | None,
 ) -> preprocess_pb.RemoveBackgroundRequest:
     """Build the request of RemoveBackground."""
     request = preprocess_pb.RemoveBackgroundRequest(
         photo=image_message(photo, "photo"),
-        background_removal=_background_removal(method),
+        background_removal=_background_removal(method, removal),
         output=_output(output),
     )
     return _sendable(request)
@@ -57,6 +62,7 @@ def background_removed(response: preprocess_pb.RemoveBackgroundResponse) -> Back
         element=response.element.data,
         method_used=_method_used(response.method_used),
         method_reason=response.method_reason,
+        details=parameters_of(response.details, BackgroundRemovalDetails),
     )
 
 
@@ -181,6 +187,7 @@ def prepare_request(
     painting: bytes,
     *,
     method: BackgroundRemovalMethod,
+    removal: BackgroundRemoval | None,
     placement: Placement | None,
     dilation: MaskDilation | None,
     compositing: Compositing | None,
@@ -190,7 +197,7 @@ def prepare_request(
     request = preprocess_pb.PrepareRequest(
         photo=image_message(photo, "photo"),
         painting=image_message(painting, "painting"),
-        background_removal=_background_removal(method),
+        background_removal=_background_removal(method, removal),
         placement=parameters_message(placement, preprocess_pb.Placement, "placement"),
         dilation=parameters_message(dilation, preprocess_pb.MaskDilation, "dilation"),
         compositing=_compositing(compositing),
@@ -214,6 +221,7 @@ def prepared(response: preprocess_pb.PrepareResponse) -> Prepared:
         feathered_mask=_optional_image(response.feathered_mask),
         placement_reason=response.placement_reason,
         compositing_used=_compositing_used(response),
+        details=parameters_of(response.details, BackgroundRemovalDetails),
     )
 
 
@@ -269,10 +277,15 @@ def _sendable(request: _Request) -> _Request:
     raise invalid("IMAGE_SIZE_OUT_OF_RANGE", text, field=largest, value=str(size))
 
 
-def _background_removal(method: BackgroundRemovalMethod) -> preprocess_pb.BackgroundRemoval:
-    number = enum_number(method, preprocess_pb.BackgroundRemovalMethod.DESCRIPTOR, "background_removal.method")
-    message = preprocess_pb.BackgroundRemoval()
-    message.method = preprocess_pb.BackgroundRemovalMethod.ValueType(number)
+def _background_removal(
+    method: BackgroundRemovalMethod, removal: BackgroundRemoval | None
+) -> preprocess_pb.BackgroundRemoval:
+    """The message; the method that ``removal`` names goes before the other."""
+    path = "background_removal"
+    message = parameters_message(removal, preprocess_pb.BackgroundRemoval, path) or preprocess_pb.BackgroundRemoval()
+    if not message.method:
+        number = enum_number(method, preprocess_pb.BackgroundRemovalMethod.DESCRIPTOR, f"{path}.method")
+        message.method = preprocess_pb.BackgroundRemovalMethod.ValueType(number)
     return message
 
 

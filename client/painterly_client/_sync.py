@@ -25,6 +25,7 @@ from painterly_client._errors import InvalidRequest
 from painterly_client._events import Event
 from painterly_client._quality import QualityReport, quality_of
 from painterly_client._types import (
+    BackgroundRemoval,
     BackgroundRemovalMethod,
     BackgroundRemoved,
     Composed,
@@ -120,10 +121,11 @@ class Client(BaseClient):
         photo: bytes,
         *,
         method: BackgroundRemovalMethod = BackgroundRemovalMethod.AUTO,
+        removal: BackgroundRemoval | None = None,
         output: OutputOptions | None = None,
     ) -> BackgroundRemoved:
-        """Cut the foreground out of a photo."""
-        request = _requests.remove_background_request(photo, method, output)
+        """Cut the foreground out of a photo. A method that ``removal`` names goes before ``method``."""
+        request = _requests.remove_background_request(photo, method, removal, output)
         return _requests.background_removed(self._preprocess(lambda stub: stub.RemoveBackground, request))
 
     def compose(
@@ -181,6 +183,7 @@ class Client(BaseClient):
         painting: bytes,
         *,
         method: BackgroundRemovalMethod = BackgroundRemovalMethod.AUTO,
+        removal: BackgroundRemoval | None = None,
         placement: Placement | None = None,
         dilation: MaskDilation | None = None,
         compositing: Compositing | None = None,
@@ -191,6 +194,7 @@ class Client(BaseClient):
             photo,
             painting,
             method=method,
+            removal=removal,
             placement=placement,
             dilation=dilation,
             compositing=compositing,

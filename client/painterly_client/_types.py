@@ -15,8 +15,11 @@ class BackgroundRemovalMethod(str, Enum):
 
     AUTO = "auto"
     ALPHA = "alpha"
+    MASK = "mask"
     U2NET = "u2net"
     GRABCUT = "grabcut"
+    REMOVE_BG = "remove_bg"
+    CHROMA_KEY = "chroma_key"
 
 
 class ImageFormat(str, Enum):
@@ -87,6 +90,126 @@ class KernelShape(str, Enum):
     RECTANGLE = "rectangle"
     ELLIPSE = "ellipse"
     CROSS = "cross"
+
+
+class RemoveBgSize(str, Enum):
+    """The resolution of remove.bg's answer, which decides what it charges."""
+
+    AUTO = "auto"
+    PREVIEW = "preview"
+    FULL = "full"
+
+
+class RemoveBgType(str, Enum):
+    """What remove.bg takes the foreground for."""
+
+    AUTO = "auto"
+    PERSON = "person"
+    PRODUCT = "product"
+    CAR = "car"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhotoPoint:
+    """A place in a photo, as fractions of its width and height from the left and from the top (0 to 1)."""
+
+    x_fraction: float
+    y_fraction: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhotoBox:
+    """A rectangle in a photo, as fractions of its width and height from the left and from the top (0 to 1)."""
+
+    left_fraction: float
+    top_fraction: float
+    right_fraction: float
+    bottom_fraction: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class GrabCut:
+    """Hints for GrabCut: a box around the object, and masks of the photo's size, bright on what is surely one or the
+    other."""
+
+    box: PhotoBox | None = None
+    foreground_strokes: bytes | None = field(default=None, repr=False)
+    background_strokes: bytes | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RgbColor:
+    """A color in sRGB, each part 0 to 255."""
+
+    red: int
+    green: int
+    blue: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChromaKey:
+    """A plain backdrop; without ``color`` it is found at the photo's border. ``tolerance`` is 1 to 100 Lab units."""
+
+    color: RgbColor | None = None
+    tolerance: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemoveBg:
+    """Options of remove.bg. Without ``api_key`` the server's own is charged."""
+
+    api_key: str | None = field(default=None, repr=False)
+    size: RemoveBgSize | None = None
+    type: RemoveBgType | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectSelection:
+    """Which of several objects to keep: all, or one of ``largest``, the one at ``point``, those inside ``box``.
+
+    Objects smaller than ``island_fraction`` (0 to 1) of the largest that is kept are dropped.
+    """
+
+    largest: bool = False
+    point: PhotoPoint | None = None
+    box: PhotoBox | None = None
+    island_fraction: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackgroundRemoval:
+    """How the foreground is found, and what becomes of it.
+
+    ``mask`` (gray, of the photo's size), ``grab_cut``, ``chroma_key`` and ``remove_bg`` belong to a method each, which
+    AUTO takes when they are given. ``refine_edges`` computes a fine matte along the edge; None leaves it to the method.
+    """
+
+    method: BackgroundRemovalMethod | None = None
+    mask: bytes | None = field(default=None, repr=False)
+    grab_cut: GrabCut | None = None
+    chroma_key: ChromaKey | None = None
+    remove_bg: RemoveBg | None = None
+    refine_edges: bool | None = None
+    selection: ObjectSelection | None = None
+    crop_to_content: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemoveBgUsage:
+    """Credits that the call was charged, and those left; None where remove.bg did not say."""
+
+    credits_charged: float | None = None
+    credits_left: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackgroundRemovalDetails:
+    """Where the element's top left pixel lies in the photo, whether a fine matte was computed, what remove.bg took."""
+
+    left_px: int = 0
+    top_px: int = 0
+    edges_refined: bool = False
+    remove_bg_usage: RemoveBgUsage | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -290,11 +413,15 @@ class StreamOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class BackgroundRemoved:
-    """``element`` is an RGBA PNG of the photo's size. ``method_used`` is never AUTO; ``method_reason`` says why it."""
+    """``element`` is an RGBA PNG of the photo's size, unless it was cropped to its content.
+
+    ``method_used`` is never AUTO; ``method_reason`` says why it.
+    """
 
     element: bytes = field(repr=False)
     method_used: BackgroundRemovalMethod
     method_reason: str
+    details: BackgroundRemovalDetails = BackgroundRemovalDetails()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -371,6 +498,7 @@ class Prepared:
     feathered_mask: bytes | None = field(repr=False, default=None)
     placement_reason: str = ""
     compositing_used: Compositing | None = None
+    details: BackgroundRemovalDetails = BackgroundRemovalDetails()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -32,6 +32,9 @@ _METHODS: Mapping[RemovalMethod, pb.BackgroundRemovalMethod.ValueType] = {
     RemovalMethod.ALPHA: pb.BACKGROUND_REMOVAL_METHOD_ALPHA,
     RemovalMethod.U2NET: pb.BACKGROUND_REMOVAL_METHOD_U2NET,
     RemovalMethod.GRABCUT: pb.BACKGROUND_REMOVAL_METHOD_GRABCUT,
+    RemovalMethod.MASK: pb.BACKGROUND_REMOVAL_METHOD_MASK,
+    RemovalMethod.REMOVE_BG: pb.BACKGROUND_REMOVAL_METHOD_REMOVE_BG,
+    RemovalMethod.CHROMA_KEY: pb.BACKGROUND_REMOVAL_METHOD_CHROMA_KEY,
 }
 # The enums among the parameters: their fields' names are the same everywhere, their members' names the values'.
 _ENUMS: Mapping[str, tuple[type[Enum], Any]] = {
@@ -143,15 +146,20 @@ def to_service_error(error: errors.ImagingError | WeightsError, prefix: str = ""
     return ServiceError(_REASONS[type(error)], f"{prefix}{error}", field=f"{prefix}{error.field}", metadata=metadata)
 
 
+def build(make: Callable[..., _Params], path: str, **values: Any) -> _Params:
+    """Make parameters; ``path`` is their proto path. Raises: ServiceError FIELD_OUT_OF_RANGE, FIELDS_CONFLICT."""
+    try:
+        return make(**values)
+    except (errors.ParameterError, errors.ParameterConflict) as error:
+        raise to_service_error(error, f"{path}.") from None
+
+
 def _build(make: Callable[..., _Params], path: str, message: Message) -> _Params:
     given: dict[str, Any] = {
         field.name: _member(field.name, value, path) if field.name in _ENUMS else value
         for field, value in message.ListFields()
     }
-    try:
-        return make(**given)
-    except (errors.ParameterError, errors.ParameterConflict) as error:
-        raise to_service_error(error, f"{path}.") from None
+    return build(make, path, **given)
 
 
 def _write(message: _Message, parameters: Any) -> _Message:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -12,7 +10,6 @@ from typing import Any, TypeVar
 import cv2
 import grpc
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from painterly.errors import ServiceError
@@ -20,79 +17,20 @@ from painterly.limits import MAX_MESSAGE_BYTES
 from painterly.serving import Listener, Server
 from painterly.v1 import error_reason_pb2, preprocess_service_pb2_grpc
 from painterly.v1 import preprocess_service_pb2 as pb
-from painterly.weights import WeightsError, WeightsMissing, WeightStore
-from painterly.weights.errors import fetch_command
+from painterly.weights import WeightsError, WeightStore
 from painterly_images import decode
-from painterly_preprocess import composing, conversion
+from painterly_preprocess import composing, conversion, removal_conversion
 from painterly_preprocess.imaging.compositing import PlacedElement
 from painterly_preprocess.imaging.errors import ImagingError
-from painterly_preprocess.imaging.foreground import estimate_foreground
-from painterly_preprocess.imaging.masks import has_transparency
-from painterly_preprocess.imaging.matting import (
-    AlphaMatting,
-    GrabCutMatting,
-    Matting,
-    U2NetMatting,
-)
-from painterly_preprocess.imaging.params import RemovalMethod
+from painterly_preprocess.removal import BackgroundRemover, Removed
 from painterly_preprocess.settings import Settings
 
-logger = logging.getLogger(__name__)
-
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["PreprocessService"].full_name
-U2NET_WEIGHTS = "u2net"
 
 _RETRY_AFTER_S = 1.0
 _Request = TypeVar("_Request")
 _Response = TypeVar("_Response", bound=Any)
 _Context = grpc.aio.ServicerContext[Any, Any]
-
-
-class Mattings:
-    """The ways to remove a background on this server. The network's session is made once, when it is first needed."""
-
-    def __init__(self, store: WeightStore, thread_count: int) -> None:
-        self._store = store
-        self._thread_count = thread_count
-        self._loading = threading.Lock()
-        self._u2net: U2NetMatting | None = None
-
-    def choose(self, wish: RemovalMethod, photo: NDArray[np.uint8]) -> tuple[RemovalMethod, Matting, str]:
-        """The method to use on an RGBA photo, its matting, and one sentence that says why.
-
-        Raises: WeightsMissing (never for AUTO), WeightsCorrupt.
-        """
-        if wish is not RemovalMethod.AUTO:
-            return wish, self._matting(wish), "The request names this method."
-        if has_transparency(photo):
-            return RemovalMethod.ALPHA, AlphaMatting(), "The photo has transparent pixels of its own."
-        try:
-            reason = "The photo is opaque and this server has the weights of U²-Net."
-            return RemovalMethod.U2NET, self._matting(RemovalMethod.U2NET), reason
-        except WeightsMissing as error:
-            # The error itself names a file of this server, which is not the caller's business.
-            reason = (
-                "The photo is opaque and this server lacks the weights of the better method U²-Net; "
-                f"run: {fetch_command(U2NET_WEIGHTS)}"
-            )
-            logger.warning("background removal falls back to GrabCut: %s", error)
-            return RemovalMethod.GRABCUT, GrabCutMatting(), reason
-
-    def _matting(self, method: RemovalMethod) -> Matting:
-        if method is RemovalMethod.ALPHA:
-            return AlphaMatting()
-        return self._load_u2net() if method is RemovalMethod.U2NET else GrabCutMatting()
-
-    def _load_u2net(self) -> U2NetMatting:
-        with self._loading:
-            if self._u2net is None:
-                path = self._store.path(U2NET_WEIGHTS)
-                options = onnxruntime.SessionOptions()
-                options.intra_op_num_threads = self._thread_count
-                session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-                self._u2net = U2NetMatting(session)
-                logger.info("loaded %s", path)
-            return self._u2net
 
 
 class WorkerPool:
@@ -125,8 +63,8 @@ class WorkerPool:
 class PreprocessServicer(preprocess_service_pb2_grpc.PreprocessServiceServicer):
     """PreprocessService: each call decodes, works and encodes in one thread of the pool."""
 
-    def __init__(self, mattings: Mattings, pool: WorkerPool) -> None:
-        self._mattings = mattings
+    def __init__(self, remover: BackgroundRemover, pool: WorkerPool) -> None:
+        self._remover = remover
         self._pool = pool
 
     async def RemoveBackground(
@@ -156,24 +94,25 @@ class PreprocessServicer(preprocess_service_pb2_grpc.PreprocessServiceServicer):
         return await self._pool.run(self._prepare, request)
 
     def _remove_background(self, request: pb.RemoveBackgroundRequest) -> pb.RemoveBackgroundResponse:
-        wish = conversion.method_from_proto(request.background_removal)
         output = composing.output_from_proto(request.output, needs_alpha=True)
-        element, method, reason = self._cut_out(decode(request.photo, "photo", "RGBA"), wish)
+        removed = self._cut_out(decode(request.photo, "photo", "RGBA"), request.background_removal)
         response = pb.RemoveBackgroundResponse(
-            element=output.element(element),
-            method_used=conversion.method_to_proto(method),
-            method_reason=reason,
+            element=output.element(removed.cut_out.element),
+            method_used=conversion.method_to_proto(removed.method),
+            method_reason=removed.reason,
+            details=removal_conversion.details_to_proto(removed),
         )
         return within_message_limit(response, "photo")
 
     def _prepare(self, request: pb.PrepareRequest) -> pb.PrepareResponse:
-        wish = conversion.method_from_proto(request.background_removal)
+        conversion.method_from_proto(request.background_removal)
         placement = conversion.placement_from_proto(request.placement)
         dilation = conversion.dilation_from_proto(request.dilation)
         how = conversion.compositing_from_proto(request.compositing)
         output = composing.output_from_proto(request.output)
         photo, painting = decode(request.photo, "photo", "RGBA"), decode(request.painting, "painting", "RGB")
-        element, method, reason = self._cut_out(photo, wish)
+        removed = self._cut_out(photo, request.background_removal)
+        element = removed.cut_out.element
         placed = composing.place([PlacedElement(pixels=element, placement=placement)], painting, how)
         grown = composing.grow(placed.composite.mask, dilation)
         has_feather = grown.HasField("feathered_mask")
@@ -182,8 +121,9 @@ class PreprocessServicer(preprocess_service_pb2_grpc.PreprocessServiceServicer):
             mask=composing.encode_mask(placed.composite.mask),
             dilated_mask=grown.dilated_mask,
             element=output.element(element),
-            method_used=conversion.method_to_proto(method),
-            method_reason=reason,
+            method_used=conversion.method_to_proto(removed.method),
+            method_reason=removed.reason,
+            details=removal_conversion.details_to_proto(removed),
             placement_used=conversion.placement_to_proto(placed.placements[0]),
             dilation_used=grown.dilation_used,
             alpha=output.alpha(placed.composite.alpha),
@@ -193,12 +133,12 @@ class PreprocessServicer(preprocess_service_pb2_grpc.PreprocessServiceServicer):
         )
         return within_message_limit(response, "painting")
 
-    def _cut_out(self, photo: NDArray[np.uint8], wish: RemovalMethod) -> tuple[NDArray[np.uint8], RemovalMethod, str]:
-        method, matting, reason = self._mattings.choose(wish, photo)
-        logger.info("background removal by %s: %s", method.value, reason)
-        alpha = matting.estimate_alpha(photo)
-        # Under an alpha of its own a photo already has the foreground's colors.
-        return (photo if method is RemovalMethod.ALPHA else estimate_foreground(photo, alpha)), method, reason
+    def _cut_out(self, photo: NDArray[np.uint8], message: pb.BackgroundRemoval) -> Removed:
+        wish = removal_conversion.removal_from_proto(message, photo)
+        try:
+            return self._remover.remove(photo, wish)
+        except ImagingError as error:
+            raise removal_conversion.removal_error(error) from error
 
 
 def _compose(request: pb.ComposeRequest) -> pb.ComposeResponse:
@@ -227,7 +167,8 @@ def build_server(settings: Settings, store: WeightStore) -> tuple[Server, Listen
     # Threads are this service's own: one per picture, not several for one.
     cv2.setNumThreads(1)
     pool = WorkerPool(settings.thread_count, settings.waiting_count)
-    servicer = PreprocessServicer(Mattings(store, settings.thread_count), pool)
+    remover = BackgroundRemover(store, settings.network_thread_count, settings.remove_bg)
+    servicer = PreprocessServicer(remover, pool)
 
     def register(server: grpc.aio.Server) -> Sequence[str]:
         preprocess_service_pb2_grpc.add_PreprocessServiceServicer_to_server(servicer, server)

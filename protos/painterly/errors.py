@@ -50,6 +50,11 @@ CODE_OF_REASON: Mapping[ErrorReason.ValueType, grpc.StatusCode] = {
     error_reason_pb2.ERROR_REASON_CANCELLED: grpc.StatusCode.CANCELLED,
     error_reason_pb2.ERROR_REASON_FIELDS_CONFLICT: _INVALID,
     error_reason_pb2.ERROR_REASON_FORMAT_UNSUITABLE: _INVALID,
+    error_reason_pb2.ERROR_REASON_REMOVE_BG_KEY_MISSING: _PRECONDITION,
+    error_reason_pb2.ERROR_REASON_REMOVE_BG_KEY_REFUSED: _PRECONDITION,
+    error_reason_pb2.ERROR_REASON_REMOVE_BG_CREDITS_EXHAUSTED: _PRECONDITION,
+    error_reason_pb2.ERROR_REASON_REMOVE_BG_RATE_LIMITED: _EXHAUSTED,
+    error_reason_pb2.ERROR_REASON_REMOVE_BG_FAILED: grpc.StatusCode.ABORTED,
 }
 
 

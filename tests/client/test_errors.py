@@ -48,6 +48,7 @@ OF_REASON = {
     grpc.StatusCode.UNAVAILABLE: ServerUnavailable,
     grpc.StatusCode.INTERNAL: ServerError,
     grpc.StatusCode.CANCELLED: Cancelled,
+    grpc.StatusCode.ABORTED: ServerError,
 }
 
 

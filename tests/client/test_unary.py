@@ -18,21 +18,28 @@ from painterly.v1 import harmonize_service_pb2 as harmonize_pb
 from painterly.v1 import preprocess_service_pb2 as pb
 from painterly_client import (
     AsyncClient,
+    BackgroundRemoval,
+    BackgroundRemovalDetails,
     BackgroundRemovalMethod,
     BackgroundRemoved,
     Cancelled,
+    ChromaKey,
     Client,
     Composed,
     Compositing,
     DeadlineExceeded,
     Dilated,
+    GrabCut,
     HarmonizeParameters,
     ImageFormat,
     InvalidRequest,
     JobPlan,
     MaskDilation,
     MemoryPolicy,
+    ObjectSelection,
     OutputOptions,
+    PhotoBox,
+    PhotoPoint,
     PlacedElement,
     Placement,
     PlacementAnchor,
@@ -41,6 +48,11 @@ from painterly_client import (
     PreconditionFailed,
     Prepared,
     Preset,
+    RemoveBg,
+    RemoveBgSize,
+    RemoveBgType,
+    RemoveBgUsage,
+    RgbColor,
     ServerBusy,
     ServerError,
     ServerUnavailable,
@@ -315,6 +327,57 @@ def test_prepare(make_twin: MakeTwin) -> None:
         placement_used=placement,
         dilation_used=dilation,
     )
+
+
+def test_how_it_is_cut_out(make_twin: MakeTwin) -> None:
+    async def answer(request: Any, context: Any) -> pb.RemoveBackgroundResponse:
+        usage = pb.RemoveBgUsage(credits_charged=1, credits_left=0)
+        return pb.RemoveBackgroundResponse(
+            element=image_pb2.Image(data=b"element"),
+            method_used=pb.BACKGROUND_REMOVAL_METHOD_REMOVE_BG,
+            details=pb.BackgroundRemovalDetails(left_px=3, top_px=0, remove_bg_usage=usage),
+        )
+
+    removal = BackgroundRemoval(
+        method=BackgroundRemovalMethod.GRABCUT,
+        mask=b"mask",
+        grab_cut=GrabCut(
+            box=PhotoBox(left_fraction=0, top_fraction=0.1, right_fraction=0.5, bottom_fraction=1),
+            foreground_strokes=b"strokes",
+        ),
+        chroma_key=ChromaKey(color=RgbColor(red=0, green=177, blue=64), tolerance=12),
+        remove_bg=RemoveBg(api_key="secret", size=RemoveBgSize.PREVIEW, type=RemoveBgType.CAR),
+        refine_edges=False,
+        selection=ObjectSelection(point=PhotoPoint(x_fraction=0.2, y_fraction=0), island_fraction=0),
+        crop_to_content=True,
+    )
+    servicer = Preprocess(RemoveBackground=answer)
+    with serving(servicer) as endpoint:
+        made = make_twin(preprocess_endpoint=endpoint).remove_background(b"photo", removal=removal)
+    assert made.details == BackgroundRemovalDetails(
+        left_px=3, top_px=0, edges_refined=False, remove_bg_usage=RemoveBgUsage(credits_charged=1, credits_left=0)
+    )
+    assert servicer.requests[0].background_removal == pb.BackgroundRemoval(
+        method=pb.BACKGROUND_REMOVAL_METHOD_GRABCUT,
+        mask=image_pb2.Image(data=b"mask"),
+        grab_cut=pb.GrabCut(
+            box=pb.PhotoBox(left_fraction=0, top_fraction=0.1, right_fraction=0.5, bottom_fraction=1),
+            foreground_strokes=image_pb2.Image(data=b"strokes"),
+        ),
+        chroma_key=pb.ChromaKey(color=pb.RgbColor(red=0, green=177, blue=64), tolerance=12),
+        remove_bg=pb.RemoveBg(api_key="secret", size=pb.REMOVE_BG_SIZE_PREVIEW, type=pb.REMOVE_BG_TYPE_CAR),
+        refine_edges=False,
+        selection=pb.ObjectSelection(point=pb.PhotoPoint(x_fraction=0.2, y_fraction=0), island_fraction=0),
+        crop_to_content=True,
+    )
+    assert "secret" not in repr(removal)
+
+
+def test_a_mask_that_is_no_picture(make_twin: MakeTwin) -> None:
+    twin = make_twin(preprocess_endpoint="127.0.0.1:1")
+    with pytest.raises(InvalidRequest) as caught:
+        twin.remove_background(b"photo", removal=BackgroundRemoval(mask="mask.png"))  # type: ignore[arg-type]
+    assert (caught.value.reason, caught.value.field) == ("IMAGE_UNDECODABLE", "background_removal.mask")
 
 
 def test_a_refusal_keeps_what_the_server_said(make_twin: MakeTwin) -> None:

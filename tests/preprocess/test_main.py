@@ -61,6 +61,9 @@ def test_serves_until_told_to_stop(ending: str) -> None:
         (["--log-level", "loud"], {}, ["--log-level", "loud"]),
         ([], {"PAINTERLY_PREPROCESS_PORT": "many"}, ["PAINTERLY_PREPROCESS_PORT", "many"]),
         (["--host", ""], {}, ["host"]),
+        (["--remove-bg-endpoint", "ftp://example.org"], {}, ["endpoint", "ftp://example.org"]),
+        ([], {"PAINTERLY_REMOVE_BG_API_KEY": "two words"}, ["api_key"]),
+        (["--threads", "0"], {}, ["--threads"]),
     ],
 )
 def test_wrong_settings(arguments: list[str], environment: dict[str, str], words: list[str]) -> None:
@@ -69,6 +72,7 @@ def test_wrong_settings(arguments: list[str], environment: dict[str, str], words
     assert result.stdout == ""
     assert all(word in result.stderr for word in words)
     assert "Traceback" not in result.stderr
+    assert "two words" not in result.stderr
 
 
 def test_taken_port() -> None:

@@ -17,7 +17,15 @@ def test_defaults() -> None:
 
 @pytest.mark.parametrize(
     "values",
-    [{"port": -1}, {"port": 65_536}, {"thread_count": 0}, {"waiting_count": -1}, {"log_level": "LOUD"}, {"host": ""}],
+    [
+        {"network_thread_count": 0},
+        {"port": -1},
+        {"port": 65_536},
+        {"thread_count": 0},
+        {"waiting_count": -1},
+        {"log_level": "LOUD"},
+        {"host": ""},
+    ],
 )
 def test_faults_name_setting_and_value(values: dict[str, Any]) -> None:
     ((name, value),) = values.items()

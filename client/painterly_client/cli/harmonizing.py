@@ -14,6 +14,7 @@ from painterly_client import Frame, Stage
 from painterly_client.cli import options as opt
 from painterly_client.cli import placements
 from painterly_client.cli.connecting import Services
+from painterly_client.cli.cutting import REMOVAL_NAMES, given_flags, removal_from, removal_inputs, removal_options
 from painterly_client.cli.files import check_outputs, read_input
 from painterly_client.cli.following import destination_from, finish, follow, stream_options_from
 from painterly_client.cli.parameters import to_json
@@ -77,7 +78,7 @@ def _prepared_options(*, required: bool) -> Callable[[Any], Any]:
 @placements.placement_options
 @placements.save_option
 @placements.compositing_options
-@opt.method_option
+@removal_options
 @_prepared_options(required=False)
 @opt.parameter_options(1, 2)
 @opt.stream_options
@@ -103,9 +104,10 @@ def harmonize(ctx: click.Context, /, pictures: tuple[Path, ...], out: Path, **op
         prepared = _given(painting, options)
         inputs, kept_names, needed = prepared.inputs(), [*_STAGE_NAMES], ["harmonize"]
     else:
-        inputs, kept_names = {"PHOTO": photo, "PAINTING": painting}, [*_PREPARED_NAMES, *_STAGE_NAMES]
+        inputs = {"PHOTO": photo, "PAINTING": painting, **removal_inputs(options)}
         if options["style_mask"]:
             inputs["--style-mask"] = options["style_mask"]
+        kept_names = [*_PREPARED_NAMES, *_STAGE_NAMES]
         needed = ["preprocess", "harmonize"]
         if options["save_placement"]:
             check_outputs({"--save-placement": options["save_placement"]}, inputs)
@@ -170,8 +172,8 @@ def _photo_and_painting(
         raise click.UsageError(f"prepared files need {' and '.join(missing)} too", ctx)
     if len(pictures) != 1:
         raise click.UsageError("with --composite and --mask, give PAINTING alone, without PHOTO", ctx)
-    useless = [
-        f"--{name.replace('_', '-')}" for name in ("method", *placements.PLACEMENT_NAMES) if options[name] is not None
+    useless = given_flags(options) + [
+        opt.flag_of(name) for name in placements.PLACEMENT_NAMES if options[name] is not None
     ]
     if useless:
         raise click.UsageError(f"{', '.join(useless)}: the thing in --composite has its place already", ctx)
@@ -184,7 +186,7 @@ def _prepare(
     answer = services.client("preprocess").prepare(
         read_input("PHOTO", photo),
         read_input("PAINTING", painting),
-        method=opt.method_from(options["method"]),
+        removal=removal_from(options),
         placement=placements.placements_from(options, 1)[0],
         compositing=placements.compositing_from(options),
     )
@@ -201,6 +203,7 @@ def _prepare(
     extra = {
         "method_used": to_json(answer.method_used),
         "method_reason": answer.method_reason,
+        "details": to_json(answer.details),
         "placement_used": to_json(answer.placement_used),
         **({"placement_reason": answer.placement_reason} if answer.placement_reason else {}),
         "dilation_used": to_json(answer.dilation_used),
@@ -209,7 +212,8 @@ def _prepare(
 
 
 _REPLACED = (
-    *("out", "composite", "mask", "dilated_mask", "style_mask", "method", "pass1"),
+    *("out", "composite", "mask", "dilated_mask", "style_mask", "pass1"),
+    *REMOVAL_NAMES,
     *placements.PLACEMENT_NAMES,
 )
 

@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 import click
 
 from painterly_client import (
-    BackgroundRemovalMethod,
     HarmonizeParameters,
     MemoryPolicy,
     Network,
@@ -89,12 +88,6 @@ result_option = click.option(
     callback=check_result_name,
     metavar="OUT",
     help="The result: .png .tif .bmp .webp keep the painting's pixels, .jpg .avif are lossy.",
-)
-
-method_option = click.option(
-    "--method",
-    type=click.Choice(["auto", "alpha", "u2net", "grabcut"]),
-    help="How the thing is cut out of the photo. [default: auto]",
 )
 
 
@@ -201,11 +194,6 @@ stream_options = add(
         "--keep", type=FOLDER, metavar="DIR", help="Where intermediate pictures go. [default: OUT's name + -work]"
     ),
 )
-
-
-def method_from(name: str | None) -> BackgroundRemovalMethod:
-    """``--method`` as the client's enum."""
-    return BackgroundRemovalMethod[(name or "auto").upper()]
 
 
 def parameters_from(options: dict[str, Any]) -> HarmonizeParameters:

@@ -19,6 +19,7 @@ from painterly_client import Client, Prepared, ServerBusy, ServerUnavailable
 from painterly_client.cli import exits, placements
 from painterly_client.cli import options as opt
 from painterly_client.cli.connecting import Services
+from painterly_client.cli.cutting import removal_from, removal_inputs, removal_options
 from painterly_client.cli.dilating import dilation_from, dilation_options
 from painterly_client.cli.encoding import encoding_options, output_from
 from painterly_client.cli.files import make_folder, read_input, write_whole
@@ -60,7 +61,7 @@ class _Outcome:
     help="Each photo gets a folder of its own name there.",
 )
 @click.option("--jobs", type=click.IntRange(1, 32), default=2, show_default=True, help="How many photos at a time.")
-@opt.method_option
+@removal_options
 @placements.placement_options
 @placements.compositing_options
 @dilation_options
@@ -91,8 +92,10 @@ def prepare(ctx: click.Context, /, pictures: tuple[Path, ...], out: Path, **opti
     if len(pictures) < 2:
         raise click.UsageError("PHOTO and PAINTING are needed, got 1 picture", ctx)
     *photos, painting = pictures
+    if len(photos) > 1 and (files := removal_inputs(options)):
+        raise click.UsageError(f"{', '.join(files)}: belongs to one photo, but there are {len(photos)}", ctx)
     arguments = {
-        "method": opt.method_from(options["method"]),
+        "removal": removal_from(options),
         "placement": placements.placements_from(options, 1)[0],
         "compositing": placements.compositing_from(options),
         "dilation": dilation_from(options),

@@ -18,8 +18,11 @@ class RemovalMethod(str, Enum):
 
     AUTO = "auto"
     ALPHA = "alpha"
+    MASK = "mask"
     U2NET = "u2net"
     GRABCUT = "grabcut"
+    REMOVE_BG = "remove_bg"
+    CHROMA_KEY = "chroma_key"
 
 
 class Anchor(str, Enum):
@@ -76,14 +79,14 @@ class Placement:
         else:
             self._set_defaults(has_size=bool(sizes))
         for name in _AUTOMATIC_FIELDS[:2]:
-            _require_range(name, getattr(self, name), -1, 2)
+            require_range(name, getattr(self, name), -1, 2)
         for name in SIZE_FIELDS[:2]:
-            _require_range(name, getattr(self, name), 0.01, 4)
+            require_range(name, getattr(self, name), 0.01, 4)
         for name in SIZE_FIELDS[2:]:
-            _require_range(name, getattr(self, name), 1, 65_536)
-        _require_range("rotation_degrees", self.rotation_degrees, -360, 360)
-        _require_range("opacity", self.opacity, 0.01, 1)
-        _require_range("z_order", self.z_order, -1000, 1000)
+            require_range(name, getattr(self, name), 1, 65_536)
+        require_range("rotation_degrees", self.rotation_degrees, -360, 360)
+        require_range("opacity", self.opacity, 0.01, 1)
+        require_range("z_order", self.z_order, -1000, 1000)
 
     def _set_defaults(self, *, has_size: bool) -> None:
         defaults: dict[str, float | Anchor] = {
@@ -111,7 +114,7 @@ class Compositing:
     fill_mask_holes: bool = False
 
     def __post_init__(self) -> None:
-        _require_range("tone_match_strength", self.tone_match_strength, 0, 1)
+        require_range("tone_match_strength", self.tone_match_strength, 0, 1)
 
 
 class DilationRule(str, Enum):
@@ -149,14 +152,14 @@ class MaskDilation:
 
     def __post_init__(self) -> None:
         size = self.kernel_size_px
-        _require_range("kernel_size_px", size, 1, MAX_DILATION_KERNEL_PX)
+        require_range("kernel_size_px", size, 1, MAX_DILATION_KERNEL_PX)
         if size is not None and size % 2 == 0 and self.rule is DilationRule.PAPER:
             raise ParameterError("kernel_size_px", size, "must be odd by the paper's rule")
-        _require_range("iteration_count", self.iteration_count, 1, 100)
+        require_range("iteration_count", self.iteration_count, 1, 100)
         if (size or 1) * self.iteration_count > MAX_DILATION_REACH_PX:
             rule = f"must be at most {MAX_DILATION_REACH_PX // (size or 1)} with a kernel of {size} px"
             raise ParameterError("iteration_count", self.iteration_count, rule)
-        _require_range("feather_px", self.feather_px, 0, 1023)
+        require_range("feather_px", self.feather_px, 0, 1023)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,11 +175,12 @@ class SuggestionWish:
     suggestion_count: int = 5
 
     def __post_init__(self) -> None:
-        _require_range("aspect_ratio", self.aspect_ratio, 0.05, 20)
-        _require_range("height_fraction", self.height_fraction, 0.01, 4)
-        _require_range("suggestion_count", self.suggestion_count, 1, 20)
+        require_range("aspect_ratio", self.aspect_ratio, 0.05, 20)
+        require_range("height_fraction", self.height_fraction, 0.01, 4)
+        require_range("suggestion_count", self.suggestion_count, 1, 20)
 
 
-def _require_range(name: str, value: float | None, low: float, high: float) -> None:
+def require_range(name: str, value: float | None, low: float, high: float) -> None:
+    """Raise ParameterError for a number that is not finite or outside ``low`` to ``high``; None is in order."""
     if value is not None and not (math.isfinite(value) and low <= value <= high):
         raise ParameterError(name, value, f"must be from {low:g} to {high:g}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,7 @@ def test_remove_background(endpoint: str, preprocess: Preprocess) -> None:
             element=image_pb2.Image(data=ELEMENT),
             method_used=pb.BACKGROUND_REMOVAL_METHOD_U2NET,
             method_reason="It has weights.",
+            details=pb.BackgroundRemovalDetails(left_px=3, top_px=4, edges_refined=True),
         )
     )
     (photo,) = write_pictures(Path(), "photo.png")
@@ -30,7 +32,70 @@ def test_remove_background(endpoint: str, preprocess: Preprocess) -> None:
         "element": "a/element.png",
         "method_used": "u2net",
         "method_reason": "It has weights.",
+        "details": {"left_px": 3, "top_px": 4, "edges_refined": True},
     }
+
+
+def removed(preprocess: Preprocess, *arguments: object) -> pb.BackgroundRemoval:
+    """What ``remove-background`` asks for, with these arguments."""
+    preprocess.handlers["RemoveBackground"] = answer(
+        pb.RemoveBackgroundResponse(
+            element=image_pb2.Image(data=ELEMENT), method_used=pb.BACKGROUND_REMOVAL_METHOD_MASK
+        )
+    )
+    (photo,) = write_pictures(Path(), "photo.png")
+    outcome = run("remove-background", photo, "-o", "element.png", *arguments)
+    assert outcome.exit_code == 0, outcome.stderr
+    removal: pb.BackgroundRemoval = preprocess.requests[-1].background_removal
+    return removal
+
+
+def test_a_mask_and_strokes_are_read_from_files(endpoint: str, preprocess: Preprocess) -> None:
+    mask, one, other = write_pictures(Path(), "m.png", "f.png", "b.png")
+    assert removed(preprocess, "--cutout-mask", mask).mask.data == mask.read_bytes()
+    hints = removed(
+        preprocess,
+        "--grabcut-box",
+        "0.1,0.2,0.5,0.9",
+        "--foreground-strokes",
+        one,
+        "--background-strokes",
+        other,
+    ).grab_cut
+    assert hints.box == pb.PhotoBox(left_fraction=0.1, top_fraction=0.2, right_fraction=0.5, bottom_fraction=0.9)
+    assert hints.foreground_strokes.data == one.read_bytes()
+    assert hints.background_strokes.data == other.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ("--object largest", {"selection": pb.ObjectSelection(largest=True)}),
+        (
+            "--object 0.3,0.6 --least-object 0.1",
+            {"selection": pb.ObjectSelection(point=pb.PhotoPoint(x_fraction=0.3, y_fraction=0.6), island_fraction=0.1)},
+        ),
+        (
+            "--object 0,0,0.5,1",
+            {"selection": pb.ObjectSelection(box=pb.PhotoBox(right_fraction=0.5, bottom_fraction=1))},
+        ),
+        ("--no-refine-edges --crop", {"refine_edges": False, "crop_to_content": True}),
+        ("--refine-edges", {"refine_edges": True}),
+        ("--backdrop auto", {"chroma_key": pb.ChromaKey()}),
+        ("--backdrop #00b140", {"chroma_key": pb.ChromaKey(color=pb.RgbColor(red=0, green=177, blue=64))}),
+        ("--method chroma-key", {"method": pb.BACKGROUND_REMOVAL_METHOD_CHROMA_KEY}),
+        (
+            "--method remove-bg --remove-bg-size preview --remove-bg-type car",
+            {
+                "method": pb.BACKGROUND_REMOVAL_METHOD_REMOVE_BG,
+                "remove_bg": pb.RemoveBg(size=pb.REMOVE_BG_SIZE_PREVIEW, type=pb.REMOVE_BG_TYPE_CAR),
+            },
+        ),
+    ],
+)
+def test_how_it_is_cut_out(endpoint: str, preprocess: Preprocess, arguments: str, expected: dict[str, Any]) -> None:
+    wanted = pb.BackgroundRemoval(**{"method": pb.BACKGROUND_REMOVAL_METHOD_AUTO, **expected})
+    assert removed(preprocess, *arguments.split()) == wanted
 
 
 @pytest.mark.parametrize(
@@ -57,6 +122,12 @@ def test_remove_background(endpoint: str, preprocess: Preprocess) -> None:
         ("dilate a.png -o d.png --shape cross", "add --rule classic"),
         ("dilate a.png -o d.png --feather 3", "go together"),
         ("prepare a.png -o d", "PHOTO and PAINTING are needed"),
+        ("prepare a.png b.png c.png -o d --cutout-mask a.png", "belongs to one photo"),
+        ("remove-background a.png -o c.png --object 0.3", "X,Y or LEFT,TOP,RIGHT,BOTTOM"),
+        ("remove-background a.png -o c.png --object 0.3,1.2", "from 0 to 1"),
+        ("remove-background a.png -o c.png --grabcut-box 0.5,0,0.4,1", "left before its right"),
+        ("remove-background a.png -o c.png --backdrop green", "such as #00b140"),
+        ("remove-background a.png -o b.png --cutout-mask b.png", "would overwrite --cutout-mask"),
     ],
 )
 def test_a_wrong_command_is_refused(endpoint: str, preprocess: Preprocess, command: str, text: str) -> None:

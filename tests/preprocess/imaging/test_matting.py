@@ -1,4 +1,4 @@
-"""painterly_preprocess.imaging.matting: real sessions of a network small enough to know what it must say."""
+"""painterly_preprocess.imaging: matting, u2net and grabcut; real sessions of a network whose answers are known."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
+from painterly_preprocess.imaging.cutout_params import Box
 from painterly_preprocess.imaging.errors import AlphaMissing, MaskEmpty
-from painterly_preprocess.imaging.matting import AlphaMatting, GrabCutMatting, Session, U2NetMatting
+from painterly_preprocess.imaging.grabcut import GrabCutMatting
+from painterly_preprocess.imaging.matting import AlphaMatting, MaskMatting
+from painterly_preprocess.imaging.u2net import Session, U2NetMatting
 
 Pixels = NDArray[np.uint8]
 
@@ -88,6 +91,37 @@ def test_alpha_of_a_transparent_photo_is_empty() -> None:
     photo[..., 3] = 127
     with pytest.raises(MaskEmpty):
         AlphaMatting().estimate_alpha(photo)
+
+
+def test_a_mask_is_the_alpha() -> None:
+    mask = np.zeros((4, 5), dtype=np.uint8)
+    mask[0] = [0, 51, 102, 153, 255]
+    alpha = MaskMatting(mask).estimate_alpha(photo_of(np.zeros((4, 5))))
+    np.testing.assert_allclose(alpha[0], [0, 0.2, 0.4, 0.6, 1], atol=1e-6)
+    assert not alpha[1:].any()
+
+
+def test_a_mask_on_a_transparent_photo() -> None:
+    photo = photo_of(np.zeros((4, 5)))
+    photo[:, 2:, 3] = 0
+    alpha = MaskMatting(np.full((4, 5), 255, dtype=np.uint8)).estimate_alpha(photo)
+    assert alpha[0].tolist() == [1, 1, 0, 0, 0]
+
+
+def test_an_empty_mask() -> None:
+    with pytest.raises(MaskEmpty) as caught:
+        MaskMatting(np.full((4, 5), 127, dtype=np.uint8)).estimate_alpha(photo_of(np.zeros((4, 5))))
+    assert caught.value.field == "mask"
+
+
+def test_network_looks_into_the_box_alone(red_detector: Session) -> None:
+    red = np.zeros((200, 400), dtype=np.uint8)
+    red[80:120, 40:80] = 255
+    red[60:140, 280:360] = 200
+    box = Box(left_fraction=0.6, top_fraction=0.1, right_fraction=1, bottom_fraction=0.9)
+    alpha = U2NetMatting(red_detector, box).estimate_alpha(photo_of(red))
+    assert overlap(alpha, red == 200) > 0.95
+    assert not alpha[:, :200].any()
 
 
 def test_network_sees_the_normalized_photo(red_detector: Session) -> None:
@@ -182,3 +216,45 @@ def test_grabcut_finds_nothing_in_a_plain_photo() -> None:
     with pytest.raises(MaskEmpty) as caught:
         GrabCutMatting().estimate_alpha(photo_of(np.full((64, 64), 120)))
     assert caught.value.field == "photo"
+
+
+def two_discs() -> tuple[Pixels, NDArray[np.bool_], NDArray[np.bool_]]:
+    """Two red discs on green, all noisy: on the left and on the right."""
+    left, right = (np.roll(disc(120, 240, 25), shift, axis=1) for shift in (-60, 60))
+    photo = np.full((120, 240, 4), (60, 140, 60, 255), dtype=np.uint8)
+    photo[left | right] = (190, 50, 40, 255)
+    photo[..., :3] += np.random.default_rng(5).integers(0, 50, (120, 240, 3), dtype=np.uint8)
+    return photo, left, right
+
+
+def test_grabcut_keeps_to_its_box() -> None:
+    photo, left, _ = two_discs()
+    box = Box(left_fraction=0.1, top_fraction=0.2, right_fraction=0.4, bottom_fraction=0.8)
+    alpha = GrabCutMatting(box).estimate_alpha(photo)
+    assert overlap(alpha, left) > 0.97
+    assert not alpha[:, 100:].any()
+
+
+def test_grabcut_obeys_strokes() -> None:
+    photo, left, right = two_discs()
+    # The left disc is marked as background, a green patch as foreground; the right disc is free to be found.
+    marked, patch = left & disc(120, 240, 200), np.zeros_like(left)
+    patch[5:15, 110:130] = True
+    alpha = GrabCutMatting(foreground=patch | right, background=marked).estimate_alpha(photo)
+    assert alpha[right].min() > 0.4
+    assert alpha[marked].max() < 0.6
+    assert alpha[8:12, 115:125].min() == 1
+
+
+def test_grabcut_strokes_that_contradict() -> None:
+    photo, left, _ = two_discs()
+    with pytest.raises(MaskEmpty, match="overlap") as caught:
+        GrabCutMatting(foreground=left, background=left).estimate_alpha(photo)
+    assert caught.value.field == "grab_cut.background_strokes"
+
+
+def test_grabcut_strokes_that_leave_nothing() -> None:
+    photo, left, _ = two_discs()
+    with pytest.raises(MaskEmpty) as caught:
+        GrabCutMatting(background=np.ones_like(left)).estimate_alpha(photo)
+    assert caught.value.field == "grab_cut"
