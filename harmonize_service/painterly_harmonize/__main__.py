@@ -72,6 +72,10 @@ _FAREWELL_S = 1.0
     "--precision",
     help="Of convolutions: float32, tf32 or bfloat16.  [env PAINTERLY_HARMONIZE_PRECISION; default float32]",
 )
+@click.option(
+    "--cuda-graphs",
+    help="on: a CUDA device replays recorded iterations.  [env PAINTERLY_HARMONIZE_CUDA_GRAPHS; default off]",
+)
 @click.option("--log-level", help="DEBUG, INFO, WARNING or ERROR.  [env PAINTERLY_HARMONIZE_LOG_LEVEL; default INFO]")
 @click.option("--exit-with-stdin", is_flag=True, help="Stop when standard input ends.")
 def main(*, exit_with_stdin: bool, **flags: str | None) -> None:
@@ -95,7 +99,8 @@ def main(*, exit_with_stdin: bool, **flags: str | None) -> None:
 async def serve(settings: Settings, device: torch.device) -> None:
     """Serve until a signal; then end waiting jobs, let the running one go on for the grace, and stop."""
     queue = JobQueue(device=device, size=settings.queue_size)
-    networks = StoredNetworks(device, WeightStore(), layer_dtype(settings.precision))
+    replays = settings.cuda_graphs == "on" and device.type == "cuda"
+    networks = StoredNetworks(device, WeightStore(), layer_dtype(settings.precision), replays=replays)
     styles = StyleCache(settings.style_cache_mib << 20)
     planner = Planner(device, limit_bytes=settings.memory_limit_mib << 20 or None)
     servicer = HarmonizeServicer(device=device, queue=queue, networks=networks, styles=styles, planner=planner)

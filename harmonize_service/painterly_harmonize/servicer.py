@@ -75,8 +75,15 @@ class Networks(Protocol):
 class StoredNetworks:
     """Networks from the weight store, loaded when first asked for and kept."""
 
-    def __init__(self, device: torch.device, store: WeightStore, layer_dtype: torch.dtype = torch.float32) -> None:
-        self._device, self._layer_dtype = device, layer_dtype
+    def __init__(
+        self,
+        device: torch.device,
+        store: WeightStore,
+        layer_dtype: torch.dtype = torch.float32,
+        *,
+        replays: bool = False,
+    ) -> None:
+        self._device, self._layer_dtype, self._replays = device, layer_dtype, replays
         self._store = store
         self._loaded: dict[NetworkName, LoadedNetwork] = {}
 
@@ -94,6 +101,7 @@ class StoredNetworks:
         except WeightsCorrupt as error:
             raise _weights_error(error_reason_pb2.ERROR_REASON_WEIGHTS_CORRUPT, error) from error
         network = load_network(name, path, self._device, self._layer_dtype)
+        network.replays = self._replays
         return LoadedNetwork(network=network, checksum=checksum)
 
 

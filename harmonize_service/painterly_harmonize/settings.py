@@ -48,7 +48,8 @@ class Settings:
     may wait beside the running one, 0 to 1000. ``style_cache_mib`` bounds the memory, MiB, for features of paintings
     that were used before, on the device and on the host each. ``memory_limit_mib`` bounds what one job may take of
     the device's memory, MiB; 0 is all that is free. ``precision`` is what convolutions compute in: ``float32``, or less
-    of it where a device gains speed by that: ``tf32``, ``bfloat16``.
+    of it where a device gains speed by that: ``tf32``, ``bfloat16``. With ``cuda_graphs`` ``on`` a CUDA device
+    replays recorded iterations.
     """
 
     host: str = "127.0.0.1"
@@ -59,6 +60,7 @@ class Settings:
     style_cache_mib: int = 1024
     memory_limit_mib: int = 0
     precision: str = "float32"
+    cuda_graphs: str = "off"
     log_level: str = "INFO"
     exit_with_stdin: bool = False
 
@@ -74,6 +76,10 @@ class Settings:
             faults.append(_fault("device", self.device, "must be auto, cpu, cuda or cuda:N"))
         if self.precision not in PRECISIONS:
             faults.append(_fault("precision", self.precision, f"must be one of {', '.join(PRECISIONS)}"))
+        if self.cuda_graphs not in ("on", "off"):
+            faults.append(_fault("cuda_graphs", self.cuda_graphs, "must be on or off"))
+        if self.cuda_graphs == "on" and self.device == "cpu":
+            faults.append(_fault("cuda_graphs", self.cuda_graphs, "needs a CUDA device, but --device is cpu"))
         if self.log_level not in LOG_LEVELS:
             faults.append(_fault("log_level", self.log_level, f"must be one of {', '.join(LOG_LEVELS)}"))
         if faults:

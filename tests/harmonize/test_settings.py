@@ -14,6 +14,7 @@ from painterly_harmonize.settings import (
     SettingsError,
     available_cores,
     describe_device,
+    layer_dtype,
     read_settings,
     resolve_device,
 )
@@ -34,6 +35,7 @@ def test_defaults() -> None:
         "style_cache_mib": 1024,
         "memory_limit_mib": 0,
         "precision": "float32",
+        "cuda_graphs": "off",
         "log_level": "INFO",
         "exit_with_stdin": False,
     }
@@ -65,6 +67,21 @@ def test_all_faults_are_told_together_each_with_its_name_value_and_rule() -> Non
 def test_values_outside_are_refused(name: str, value: object) -> None:
     with pytest.raises(SettingsError, match=f"--{name.replace('_', '-')} "):
         Settings(**{name: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("flags", "fault"),
+    [
+        ({"precision": "float16"}, "--precision .* must be one of float32, tf32, bfloat16, got 'float16'"),
+        ({"cuda_graphs": "yes"}, "--cuda-graphs .* must be on or off, got 'yes'"),
+        ({"cuda_graphs": "on", "device": "cpu"}, "--cuda-graphs .* needs a CUDA device"),
+    ],
+)
+def test_what_a_device_computes_with_is_checked(flags: dict[str, str], fault: str) -> None:
+    with pytest.raises(SettingsError, match=fault):
+        read_settings({**UNSET, **flags}, {}, exit_with_stdin=False)
+    assert layer_dtype("bfloat16") == torch.bfloat16
+    assert layer_dtype("tf32") == layer_dtype("float32") == torch.float32
 
 
 def test_the_cpu_is_always_there() -> None:

@@ -30,6 +30,7 @@ MODULE = "painterly_harmonize.benchmark"
 @click.option("--threads", metavar="N", help="CPU threads. [default: the cores]")
 @click.option("--network", metavar="NAME", help="vgg16 or vgg19. [default: vgg16]")
 @click.option("--precision", metavar="NAME", help="Of convolutions: float32, tf32, bfloat16. [default: float32]")
+@click.option("--cuda-graphs", is_flag=True, help="On CUDA devices, replay recorded iterations.")
 @click.option("--iterations", metavar="N", help="How many iterations of each pass are timed. [default: 8]")
 @click.option(
     "--baseline",

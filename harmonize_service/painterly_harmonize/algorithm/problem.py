@@ -18,6 +18,7 @@ from painterly_harmonize.algorithm.optimize import Plateau, Step, Tolerances, mi
 from painterly_harmonize.algorithm.params import ParityParams, Pass1Params, Pass2Params
 from painterly_harmonize.algorithm.partial import PartialFeatures, TapCells
 from painterly_harmonize.algorithm.region import MaskedPixels, Region, bounding_box, region_around
+from painterly_harmonize.algorithm.replay import Replay
 from painterly_harmonize.algorithm.stage import MIN_LONG_SIDE_PX, Inputs, Iterate, Stage
 from painterly_harmonize.algorithm.vgg import FeatureNetwork, stride
 
@@ -142,7 +143,7 @@ class Problem:
 
     ``features`` computes what that rectangle can change; ``region``, larger, holds all that it depends on.
     ``soft_masks`` are the soft dilated masks of the taps, 1×1×h×w over the rectangles of ``features.taps``, computed
-    on the whole picture and then cropped.
+    on the whole picture and then cropped. With ``replays`` an iteration is recorded once and replayed.
     """
 
     working: Working
@@ -150,6 +151,7 @@ class Problem:
     live: Region
     features: PartialFeatures
     soft_masks: Mapping[str, Tensor]
+    replays: bool
 
     @classmethod
     def around_mask(
@@ -166,7 +168,14 @@ class Problem:
         soft_masks = {
             name: tap.region.crop(region.crop_tap(soft[name], stride(name))) for name, tap in features.taps.items()
         }
-        return cls(working=working, region=region, live=live, features=features, soft_masks=soft_masks)
+        return cls(
+            working=working,
+            region=region,
+            live=live,
+            features=features,
+            soft_masks=soft_masks,
+            replays=network.replays,
+        )
 
     def pixels(self, image: Tensor) -> Tensor:
         """The live rectangle of an image in the network's 8-bit units."""
@@ -220,7 +229,7 @@ class Problem:
         vector = variable.gather(start)
         steps = minimize(
             vector,
-            evaluate,
+            Replay(evaluate, vector) if self.replays else evaluate,
             iteration_count=params.iteration_count,
             learning_rate=params.learning_rate,
             history_size=params.history_size,

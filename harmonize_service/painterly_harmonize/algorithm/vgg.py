@@ -51,6 +51,8 @@ class FeatureNetwork:
         self.dtype = torch.float32 if self.layer_dtype == torch.bfloat16 else self.layer_dtype
         # Channels last is what CPUs and tensor cores convolve fastest, but in double precision slowest.
         self.layout = torch.contiguous_format if self.dtype == torch.float64 else torch.channels_last
+        # Whether iterations are recorded once and replayed, where the device can.
+        self.replays = False
         self._layers = layers.requires_grad_(False).eval().to(memory_format=self.layout)
         self._names = layer_names(layers)
         self._transposed: dict[str, Tensor] = {}

@@ -61,6 +61,7 @@ def _read_presets(_ctx: click.Context, _param: click.Parameter, value: str) -> l
 )
 @click.option("--network", type=click.Choice([name.value for name in NetworkName]), default="vgg16", show_default=True)
 @click.option("--precision", type=click.Choice(PRECISIONS), default="float32", show_default=True)
+@click.option("--cuda-graphs", is_flag=True)
 @click.option("--iterations", type=click.IntRange(1, 1000), default=8, metavar="N", show_default=True)
 @click.option("--baseline", is_flag=True)
 @click.option("--grid", is_flag=True)

@@ -30,7 +30,7 @@ _RESET_HIGH_WATER_MARK = "5"
 class Setting:
     """What a measurement is of: a case at a long side in px, on a device, with CPU threads and a network.
 
-    ``precision`` is that of the service's settings.
+    ``precision`` and ``cuda_graphs`` are those of the service's settings.
     """
 
     case: Case
@@ -39,6 +39,7 @@ class Setting:
     threads: int
     network: NetworkName
     precision: str = "float32"
+    cuda_graphs: bool = False
 
 
 def prepare(setting: Setting) -> torch.device:
@@ -67,7 +68,9 @@ def weights_path(name: NetworkName) -> Path:
 
 def stored_network(setting: Setting, device: torch.device) -> FeatureNetwork:
     """The network, as the service loads it. Raises: BenchmarkError."""
-    return load_network(setting.network, weights_path(setting.network), device, layer_dtype(setting.precision))
+    network = load_network(setting.network, weights_path(setting.network), device, layer_dtype(setting.precision))
+    network.replays = setting.cuda_graphs and device.type == "cuda"
+    return network
 
 
 class Clock:

@@ -48,6 +48,7 @@ class Plan:
     threads: int
     network: NetworkName
     precision: str
+    cuda_graphs: bool
     iterations: int
     baseline: bool
     grid: bool
@@ -81,7 +82,13 @@ def measurements(plan: Plan) -> Iterator[Measurement]:
 
 def _setting(plan: Plan, case: Case, size_px: int, device: str) -> Setting:
     return Setting(
-        case=case, size_px=size_px, device=device, threads=plan.threads, network=plan.network, precision=plan.precision
+        case=case,
+        size_px=size_px,
+        device=device,
+        threads=plan.threads,
+        network=plan.network,
+        precision=plan.precision,
+        cuda_graphs=plan.cuda_graphs,
     )
 
 
@@ -166,5 +173,6 @@ def environment(plan: Plan) -> dict[str, object]:
         "devices": [describe_device(find_device(device)) for device in plan.devices],
         "network": plan.network.value,
         "precision": plan.precision,
+        "cuda_graphs": plan.cuda_graphs,
         "weights_checksum": WeightStore().checksum(plan.network.value),
     }

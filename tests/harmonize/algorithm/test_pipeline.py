@@ -380,6 +380,45 @@ def test_oracle_40_the_same_run_gives_the_same_bits_on_a_gpu() -> None:
     assert_runs_repeat(build_network(TOY_PLAN, tensors, CAFFE_INPUT, name="toy on a GPU"))
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_replayed_iterations_are_those_that_are_launched() -> None:
+    tensors = {name: tensor.cuda() for name, tensor in plan_tensors(TOY_PLAN).items()}
+    inputs = toy_inputs()
+    there = replace(inputs, composite=inputs.composite.cuda(), painting=inputs.painting.cuda(), mask=inputs.mask.cuda())
+    images, losses = [], []
+    for replays in (False, True):
+        network = build_network(TOY_PLAN, tensors, CAFFE_INPUT, name="toy on a GPU")
+        network.replays = replays
+        seen = []
+        for event in harmonize(there, PARAMS, network, go_on):
+            if isinstance(event, Iterate) and event.iteration:
+                seen.append(dict(event.losses()))
+            elif isinstance(event, Result):
+                images.append(event.image)
+        losses.append(seen)
+    for launched, replayed in zip(*losses, strict=True):
+        assert replayed == pytest.approx(launched, rel=1e-4)
+    assert int((images[0].short() - images[1].short()).abs().max()) <= 1
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("stage", [Stage.PASS1, Stage.PASS2])
+def test_the_host_never_waits_for_an_iteration(stage: Stage) -> None:
+    tensors = {name: tensor.cuda() for name, tensor in plan_tensors(TOY_PLAN).items()}
+    network, inputs = build_network(TOY_PLAN, tensors, CAFFE_INPUT, name="toy on a GPU"), toy_inputs()
+    there = replace(inputs, composite=inputs.composite.cuda(), painting=inputs.painting.cuda(), mask=inputs.mask.cuda())
+    params = replace(PARAMS, pass1=Pass1Params(iteration_count=24), pass2=Pass2Params(iteration_count=24))
+    try:
+        for event in harmonize(there, params, network, go_on):
+            if isinstance(event, Iterate) and event.stage is stage:
+                # Set-up and the last iteration's question may wait.
+                torch.cuda.set_sync_debug_mode("error" if 1 <= event.iteration < 23 else "default")
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
 # --- one pass alone -------------------------------------------------------------------------------------------------
 
 

@@ -31,6 +31,7 @@ def plan(*, baseline: bool = False, grid: bool = False, presets: tuple[Preset, .
         threads=2,
         network=NetworkName.VGG16,
         precision="float32",
+        cuda_graphs=False,
         iterations=5,
         baseline=baseline,
         grid=grid,
