@@ -66,7 +66,7 @@ def make_pair(path: Path, number: int, size_px: int) -> Pair:
     random = np.random.default_rng([zlib.crc32(path.stem.encode()), number])
     with Image.open(path) as image:
         width, height = masks.working_size(image.height, image.width, size_px)[::-1]
-        painting = np.asarray(image.convert("RGB").resize((width, height), Image.Resampling.LANCZOS))
+        painting = np.array(image.convert("RGB").resize((width, height), Image.Resampling.LANCZOS))
     mask = blob(height, width, random)
     photo = like_a_photo(painting, random)
     composite = np.where(mask[..., None], photo, painting)
