@@ -1,4 +1,4 @@
-"""From measures to plain sentences. Each threshold is where one begins to see it in a picture."""
+"""From measures to plain sentences. The thresholds are first guesses at where one begins to see it in a picture."""
 
 from __future__ import annotations
 
