@@ -45,9 +45,9 @@ _HABITS: Mapping[RemovalMethod, Habits] = {
     RemovalMethod.GRABCUT: Habits(
         refine_edges=True, band=Band(inner_share=0.02, outer_share=0.02), island_fraction=0.02
     ),
-    # The distance from a backdrop finds every hair by itself; refining would smear them.
+    # The distance from a backdrop finds every hair by itself, which solving from colors alone would smear.
     RemovalMethod.CHROMA_KEY: Habits(
-        refine_edges=False, band=Band(inner_share=0.005, outer_share=0.01), island_fraction=0.02
+        refine_edges=True, band=Band(inner_share=0.005, outer_share=0.01, trust=2.0), island_fraction=0.02
     ),
 }
 

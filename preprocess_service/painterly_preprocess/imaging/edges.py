@@ -39,10 +39,15 @@ _ROWS_AT_A_TIME = 256
 
 @dataclass(frozen=True, kw_only=True)
 class Band:
-    """How far from the coarse edge the true one may lie, as shares of the object's long side: inside and outside."""
+    """How far from the coarse edge the true one may lie, as shares of the object's long side: inside and outside.
+
+    ``trust`` is how much the coarse matte itself counts in the band against what the photo's colors say: its weight
+    beside the equations of closed-form matting, whose own are of the order of 1; 0 is not at all.
+    """
 
     inner_share: float
     outer_share: float
+    trust: float = 0.0
 
 
 def refine(rgb: Rgb, alpha: Alpha, band: Band) -> Alpha:
@@ -65,7 +70,7 @@ def refine(rgb: Rgb, alpha: Alpha, band: Band) -> Alpha:
     if unknown == 0 or not (trimap == FOREGROUND).any() or not (trimap == BACKGROUND).any():
         return alpha
     small = np.asarray(cv2.resize(rgb[near], size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
-    fine = solve_matte(small, trimap)
+    fine = solve_matte(small, trimap, coarse, band.trust)
     refined = np.zeros_like(alpha)
     refined[near] = fine if size == (width, height) else enlarge(rgb[near], small, fine, trimap)
     return refined
@@ -89,9 +94,10 @@ def make_trimap(alpha: Alpha, band: Band) -> NDArray[np.uint8]:
     return trimap
 
 
-def solve_matte(rgb: Rgb, trimap: NDArray[np.uint8]) -> Alpha:
+def solve_matte(rgb: Rgb, trimap: NDArray[np.uint8], coarse: Alpha | None = None, trust: float = 0.0) -> Alpha:
     """Closed-form matte of a small picture, float32 H×W: 1 and 0 where the trimap is sure, solved where it is not.
 
+    With ``trust`` what is solved is drawn towards ``coarse`` (H×W, as in :class:`Band`).
     The equations are set up for the unknown pixels alone, strip by strip.
     """
     unknown = trimap == UNKNOWN
@@ -118,6 +124,9 @@ def solve_matte(rgb: Rgb, trimap: NDArray[np.uint8]) -> Alpha:
         matrix = matrix + scipy.sparse.coo_matrix(part, (count, count)).tocsr()
     # Pixels on the picture's very edge may be in no window.
     matrix = (matrix + scipy.sparse.identity(count, format="csr") * 1e-9).tocsr()
+    if coarse is not None and trust > 0:
+        matrix = (matrix + scipy.sparse.identity(count, format="csr") * trust).tocsr()
+        right += trust * coarse[unknown]
     solved: Alpha = (trimap == FOREGROUND).astype(np.float32)
     solved[unknown] = _stretched(_conjugate_gradients(matrix, right))
     return solved

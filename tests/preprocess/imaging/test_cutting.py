@@ -12,7 +12,7 @@ from painterly_preprocess.imaging.errors import MaskEmpty
 from painterly_preprocess.imaging.matting import own_alpha
 from painterly_preprocess.imaging.params import RemovalMethod
 
-REFINED = {RemovalMethod.U2NET, RemovalMethod.GRABCUT}
+REFINED = {RemovalMethod.U2NET, RemovalMethod.GRABCUT, RemovalMethod.CHROMA_KEY}
 
 
 @pytest.fixture

@@ -117,9 +117,11 @@ def test_the_number_of_unknowns_is_bounded(monkeypatch: pytest.MonkeyPatch) -> N
     sizes = []
     solve = edges.solve_matte
 
-    def noting(rgb: NDArray[np.uint8], trimap: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def noting(
+        rgb: NDArray[np.uint8], trimap: NDArray[np.uint8], coarse: NDArray[np.float32], trust: float
+    ) -> NDArray[np.float32]:
         sizes.append((max(trimap.shape), int((trimap == UNKNOWN).sum())))
-        return solve(rgb, trimap)
+        return solve(rgb, trimap, coarse, trust)
 
     monkeypatch.setattr(edges, "solve_matte", noting)
     monkeypatch.setattr(edges, "MAX_UNKNOWN_PX", 2000)
@@ -141,3 +143,20 @@ def test_extreme_shapes(height: int, width: int) -> None:
     refined = edges.refine(mixed(truth), (truth >= 0.5).astype(np.float32), BAND)
     assert refined.shape == truth.shape
     assert np.abs(refined - truth).mean() < 0.1
+
+
+def test_what_is_trusted_stays_near_the_coarse_matte() -> None:
+    truth = ramp(48, 64, 0.5, 0.2)
+    trimap = np.where(truth == 1, FOREGROUND, np.where(truth == 0, BACKGROUND, UNKNOWN)).astype(np.uint8)
+    unknown = trimap == UNKNOWN
+    rgb, coarse = mixed(truth), np.where(unknown, 0.7 * truth, truth).astype(np.float32)
+    free = edges.solve_matte(rgb, trimap)
+    np.testing.assert_array_equal(edges.solve_matte(rgb, trimap, coarse), free)
+    np.testing.assert_array_equal(edges.solve_matte(rgb, trimap, coarse, 0.0), free)
+    # So much trust leaves nothing to the photo's colors.
+    bound = edges.solve_matte(rgb, trimap, coarse, 1e6)
+    expected = np.clip((coarse - 0.03) / 0.94, 0, 1)
+    np.testing.assert_allclose(bound[unknown], expected[unknown], atol=1e-3)
+    between = edges.solve_matte(rgb, trimap, coarse, 1.0)
+    distances = [float(np.abs(each - bound)[unknown].mean()) for each in (free, between)]
+    assert 0 < distances[1] < distances[0]
