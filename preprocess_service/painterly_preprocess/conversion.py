@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 from typing import Any, TypeVar
 
@@ -61,11 +61,16 @@ def method_from_proto(message: pb.BackgroundRemoval) -> RemovalMethod:
     for method, known in _METHODS.items():
         if number == known:
             return method
-    names = ", ".join(pb.BackgroundRemovalMethod.Name(known) for known in _METHODS.values())
-    raise ServiceError(
+    names = [pb.BackgroundRemovalMethod.Name(known) for known in _METHODS.values()]
+    raise unknown_value("background_removal.method", number, names)
+
+
+def unknown_value(path: str, number: int, known: Iterable[str]) -> ServiceError:
+    """The error for an enum's number that is none of the ``known`` names'; ``path`` is the field's."""
+    return ServiceError(
         reasons.ERROR_REASON_UNKNOWN_ENUM_VALUE,
-        f"background_removal.method: unknown value {number}; known are {names}",
-        field="background_removal.method",
+        f"{path}: unknown value {number}; known are {', '.join(known)}",
+        field=path,
         metadata={"value": str(number)},
     )
 
@@ -175,13 +180,7 @@ def _member(name: str, number: int, path: str) -> Enum:
     for member in kind:
         if _number(name, member) == number:
             return member
-    known = ", ".join(wire.Name(_number(name, member)) for member in kind)
-    raise ServiceError(
-        reasons.ERROR_REASON_UNKNOWN_ENUM_VALUE,
-        f"{path}.{name}: unknown value {number}; known are {known}",
-        field=f"{path}.{name}",
-        metadata={"value": str(number)},
-    )
+    raise unknown_value(f"{path}.{name}", number, [wire.Name(_number(name, member)) for member in kind])
 
 
 def _number(name: str, member: Enum) -> int:

@@ -139,13 +139,7 @@ def _remove_bg(message: pb.RemoveBg) -> remove_bg.Options:
 def _member(kind: type[_Enum], numbers: EnumDescriptor, number: int, name: str) -> _Enum:
     """The member whose name ends the number's; unspecified is AUTO."""
     if number not in numbers.values_by_number:
-        known = ", ".join(numbers.values_by_name)
-        raise ServiceError(
-            reasons.ERROR_REASON_UNKNOWN_ENUM_VALUE,
-            f"{PATH}.remove_bg.{name}: unknown value {number}; known are {known}",
-            field=f"{PATH}.remove_bg.{name}",
-            metadata={"value": str(number)},
-        )
+        raise conversion.unknown_value(f"{PATH}.remove_bg.{name}", number, numbers.values_by_name)
     suffix = numbers.values_by_number[number].name.rsplit("_", 1)[1]
     return kind["AUTO" if suffix == "UNSPECIFIED" else suffix]
 

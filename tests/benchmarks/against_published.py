@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import math
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -40,6 +41,7 @@ NUMBERS: Mapping[str, tuple[Callable[[QualityMeasures], float], str]] = {
     "wasserst": (lambda m: m.painting.sliced_wasserstein, "lower"),
     "gram": (lambda m: m.painting.gram_distance, "lower"),
     "patch": (lambda m: m.painting.nearest_patch, "lower"),
+    "palette": (lambda m: m.painting.palette_distance, "lower"),
     "seam": (lambda m: m.seam_ratio, "lower"),
     "kept": (lambda m: m.structure_kept, "higher"),
     "chroma": (lambda m: m.painting.chroma_noise_ratio, "one"),
@@ -117,6 +119,12 @@ def verdicts(cases: list[Compared]) -> str:
         ours, theirs = (statistics.median(value(case.measures[who]) for case in cases) for who in ("ours", "published"))
         holds = {"lower": ours <= theirs, "higher": ours >= theirs, "one": 0.85 <= ours <= 1.2}[better]
         lines.append(f"{'holds ' if holds else 'FAILS '} {name}: {ours:.3f}, published {theirs:.3f} ({better})")
+    for name, (value, better) in NUMBERS.items():
+        nearer = sum(
+            _distance(value(case.measures["ours"]), better) < _distance(value(case.measures["paste"]), better)
+            for case in cases
+        )
+        lines.append(f"       {name}: nearer to the best than the paste in {nearer} of {len(cases)}")
     for name, of_style in (("sliced_wasserstein", "patches"), ("gram_distance", "texture")):
         worse = [
             case.name
@@ -128,6 +136,13 @@ def verdicts(cases: list[Compared]) -> str:
     exact = sum(case.measures["ours"].background_changed_pixel_count == 0 for case in cases)
     lines.append(f"{'holds ' if exact == len(cases) else 'FAILS '} background exact in {exact} of {len(cases)}")
     return "\n".join(lines)
+
+
+def _distance(value: float, better: str) -> float:
+    """How far a number is from its best: from one as a factor, else from 0, or from above."""
+    if better == "one":
+        return abs(math.log(value))
+    return -value if better == "higher" else value
 
 
 def sheets(cases: list[Compared], output: Path) -> None:

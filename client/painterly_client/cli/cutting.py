@@ -147,7 +147,7 @@ def given_flags(options: Mapping[str, Any]) -> list[str]:
     """The options of this kind that somebody gave."""
     flags = {"selection": "--object", "island_fraction": "--least-object"}
     given = (name for name in REMOVAL_NAMES if options[name] is not None)
-    return [flags.get(name, "--" + name.replace("_", "-")) for name in given]
+    return [flags.get(name, opt.flag_of(name)) for name in given]
 
 
 def removal_from(options: Mapping[str, Any]) -> BackgroundRemoval:

@@ -40,7 +40,7 @@ def evaluate(ctx: click.Context, /, result: Path, painting: Path, **options: Any
     session = ctx.ensure_object(Session)
     names = ("composite", "mask", "dilated_mask", "style_mask")
     paths = {"RESULT": result, "PAINTING": painting}
-    paths |= {f"--{name.replace('_', '-')}": options[name] for name in names if options[name]}
+    paths |= {opt.flag_of(name): options[name] for name in names if options[name]}
     files = {name.strip("-").replace("-", "_").lower(): read_input(name, path) for name, path in paths.items()}
     with Services(("harmonize",), {"harmonize": options["harmonize_endpoint"]}, session) as services:
         report = services.client("harmonize").evaluate(**files)

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from painterly_harmonize.algorithm.color import rgb_to_lab
 from painterly_harmonize.algorithm.masks import area_resize, gaussian_blur
+from painterly_harmonize.algorithm.quality_metrics import gradients
 
 # Paintings are measured at this square root of their area, px, so that a file's resolution says little.
 CANONICAL_SIDE_PX = 320
@@ -72,20 +72,14 @@ def _blur(image: Tensor, sigma: int) -> Tensor:
     return gaussian_blur(image, 6 * sigma + 1, sigma, normalized=True)
 
 
-def _gradient(light: Tensor) -> tuple[Tensor, Tensor]:
-    """Central differences of 1×1×H×W, the frame repeated outwards."""
-    padded = functional.pad(light, (1, 1, 1, 1), mode="replicate")
-    return (padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]) / 2, (padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]) / 2
-
-
 def _strong_gradient(light: Tensor) -> Tensor:
-    dx, dy = _gradient(light)
+    dx, dy = gradients(light)
     return torch.hypot(dx, dy).flatten().quantile(0.99)
 
 
 def _anisotropy(light: Tensor) -> float:
     """Mean coherence of the structure tensor; places without structure count as 0."""
-    dx, dy = _gradient(light)
+    dx, dy = gradients(light)
     products = torch.cat((dx * dx, dy * dy, dx * dy), dim=1)
     size = 2 * math.ceil(3 * _STRUCTURE_SIGMA_PX) + 1
     xx, yy, xy = gaussian_blur(products, size, _STRUCTURE_SIGMA_PX, normalized=True).unbind(1)
