@@ -226,8 +226,9 @@ class _Job:
             yield _shown(preview, 1, 1)
         else:
             support = (canvas.final_weight > 0).to(image.dtype)
+            gain = self._detail_gain(image, support)
             for step in postprocess.synthesize_patches(
-                image, canvas.whole_painting, support, self._check, canvas.style_mask
+                image, canvas.whole_painting, support, self._check, canvas.style_mask, gain
             ):
                 if isinstance(step, Tensor):
                     image = step
@@ -235,11 +236,17 @@ class _Job:
                     yield _shown(preview, step.finished, step.total)
         return masks.blend(image, canvas.painting, canvas.final_weight)
 
-    def _style_mask(self, image: Tensor) -> Tensor | None:
+    def _detail_gain(self, image: Tensor, support: Tensor) -> float:
+        if self._params.parity.unlimited_detail:
+            return 1.0
+        painting = self.canvas.whole_painting
+        style = self._style_mask(painting.shape[-2], painting.shape[-1]).to(painting)
+        return postprocess.detail_gain(image, support, painting, style[None, None])
+
+    def _style_mask(self, height: int, width: int) -> Tensor:
         """Which pixels of the painting lent their style to the second pass, bool H×W on the CPU."""
-        if self._style_cells is None:
-            return None
-        return upsample_positions(self._style_cells.cpu(), (image.shape[0], image.shape[1]))
+        assert self._style_cells is not None
+        return upsample_positions(self._style_cells.cpu(), (height, width))
 
     def result(self, picture: Tensor, weight: Tensor) -> Result:
         """The finished picture from its part over the canvas's region and the weight of its last blend.
@@ -257,7 +264,7 @@ class _Job:
             changed_pixel_count=changed_count,
             blend_pixel_count=blend_count,
             working_size=self.working_size,
-            style_mask=self._style_mask(image),
+            style_mask=None if self._style_cells is None else self._style_mask(image.shape[0], image.shape[1]),
             params=self._params,
             level=self._level,
         )

@@ -18,6 +18,8 @@ from painterly_harmonize.algorithm.patch_search import PatchProgress, nearest_pa
 GUIDED_RADIUS_PX, GUIDED_EPSILON = 2, 0.01
 _BAND_PX = 64
 DETAIL_KERNEL_PX, DETAIL_SIGMA_PX = 7, 1.0
+# However smooth the painting is, half of the object's detail stays.
+_LEAST_DETAIL_GAIN = 0.5
 # Pairs of patches to decide about at most: half a minute on two CPU cores; a third of a picture of 700 px stays below.
 _PAIR_BUDGET = 50_000_000_000
 # Candidate patches to hold at most: 64 to 588 bytes each.
@@ -122,14 +124,44 @@ def patches_inside(style_mask: Tensor) -> Tensor:
     return share >= share.max() - 1e-9
 
 
+def finest_detail(image: Tensor) -> Tensor:
+    """What a Gaussian of sigma 1 px takes from a picture, 1×3×H×W. Source: section 4, step 3."""
+    # Departure from there: normalized at the frame, where zero padding would draw a bright line.
+    return image - gaussian_blur(image, DETAIL_KERNEL_PX, DETAIL_SIGMA_PX, normalized=True)
+
+
+def detail_gain(image: Tensor, support: Tensor, painting: Tensor, style: Tensor) -> float:
+    """How much of an image's finest detail to put back so that it is no stronger than the painting's, 0.5 to 1.
+
+    The ratio of the detail's root mean squares: the painting's (1×3×H×W) under ``style`` (1×1×H×W, 0 and 1), over the
+    image's under ``support`` (of the image's size). Departure from section 4, step 3, which puts all of it back.
+    """
+
+    own = _detail_strength(image, support)
+    if own == 0:
+        return 1.0
+    return min(max(_detail_strength(painting, style) / own, _LEAST_DETAIL_GAIN), 1.0)
+
+
+def _detail_strength(picture: Tensor, where: Tensor) -> float:
+    # In bands of rows: a whole painting's detail takes several times its memory.
+    height, reach, total = picture.shape[-2], DETAIL_KERNEL_PX // 2, 0.0
+    for top in range(0, height, _BAND_PX):
+        first, last = max(0, top - reach), min(height, top + _BAND_PX + reach)
+        squares = finest_detail(picture[..., first:last, :])[..., top - first :, :][..., :_BAND_PX, :].square().mean(1)
+        total += float((squares * where[:, 0, top : top + _BAND_PX]).sum(dtype=torch.float64))
+    return math.sqrt(total / max(float(where.sum(dtype=torch.float64)), 1.0))
+
+
 def synthesize_patches(
     image: Tensor,
     painting: Tensor,
     support: Tensor,
     check: Callable[[], None] = lambda: None,
     style_mask: Tensor | None = None,
+    gain: float = 1.0,
 ) -> Iterator[PatchProgress | Tensor]:
-    """Rebuild an image under ``support`` from the painting's patches and put the image's finest detail back.
+    """Rebuild an image under ``support`` from the painting's patches and put ``gain`` of the image's finest detail back.
 
     With ``style_mask`` (1×1×H×W) from those inside it. Yields progress and last the picture, RGB 1×3×H×W.
     Source: section 4, steps 2 and 3.
@@ -145,9 +177,7 @@ def synthesize_patches(
 
     def assemble() -> Tensor:
         base, covered = vote(corners, anchors, (height, width), painting)
-        # Departure from section 4, step 3: normalized at the frame, where zero padding would draw a bright line.
-        detail = image - gaussian_blur(image, DETAIL_KERNEL_PX, DETAIL_SIGMA_PX, normalized=True)
-        return torch.where((support > 0) & covered, base + detail, image)
+        return torch.where((support > 0) & covered, base + gain * finest_detail(image), image)
 
     with Workers(image.device, check) as workers:
         picture = workers.run(assemble)

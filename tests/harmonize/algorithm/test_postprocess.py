@@ -17,6 +17,8 @@ from painterly_harmonize.algorithm.patch_index import PATCH_PX
 from painterly_harmonize.algorithm.patch_search import PatchProgress, nearest_patches
 from painterly_harmonize.algorithm.postprocess import (
     denoise_chrominance,
+    detail_gain,
+    finest_detail,
     guided_filter,
     patch_anchors,
     search_strides,
@@ -216,3 +218,33 @@ def test_search_is_thinned_only_beyond_its_budget() -> None:
     # A large painting has too many patches to hold even for a small object.
     assert search_strides(10, 1_000_000) == (1, 1)
     assert search_strides(10, 4_000_000) == (1, 2)
+
+
+def noise_picture(height: int, width: int, contrast: float) -> Tensor:
+    return 0.5 + contrast * (torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(height)) - 0.5)
+
+
+@pytest.mark.parametrize(("own", "painting", "gain"), [(0.4, 0.3, 0.75), (0.4, 0.1, 0.5), (0.2, 0.4, 1.0)])
+def test_detail_gain_brings_the_objects_detail_to_the_paintings(own: float, painting: float, gain: float) -> None:
+    # The same noise at two contrasts: the ratio of their details is the contrasts'. Taller than a band of rows.
+    picture, other = noise_picture(200, 31, own), noise_picture(200, 31, painting)
+    everywhere = torch.ones(1, 1, 200, 31)
+    assert detail_gain(picture, everywhere, other, everywhere) == pytest.approx(gain, rel=1e-5)
+
+
+def test_detail_gain_looks_only_where_it_is_told_to() -> None:
+    picture, flat = noise_picture(90, 40, 0.5), torch.full((1, 3, 90, 40), 0.5)
+    left = (torch.arange(40) < 20).float().expand(1, 1, 90, 40)
+    half = torch.where(torch.arange(40) < 26, picture, flat)
+    whole = detail_gain(picture, left, 0.8 * (half - 0.5) + 0.5, left)
+    assert whole == pytest.approx(0.8, rel=1e-5)
+    assert detail_gain(flat, left, picture, left) == 1.0
+
+
+def test_a_gain_scales_what_is_put_back() -> None:
+    image, painting = noise_picture(19, 23, 1.0), noise_picture(23, 19, 1.0)
+    support = torch.ones(1, 1, 19, 23)
+    all_of_it = finish(synthesize_patches(image, painting, support))
+    half, none = (finish(synthesize_patches(image, painting, support, gain=gain)) for gain in (0.5, 0.0))
+    torch.testing.assert_close(all_of_it - none, finest_detail(image))
+    torch.testing.assert_close(half, (all_of_it + none) / 2)
