@@ -134,7 +134,7 @@ def main() -> None:
     parser.add_argument("paintings", nargs="+", type=Path)
     parser.add_argument("--pairs", type=int, default=2, help="of each painting")
     parser.add_argument("--size", type=int, default=384, help="long side of the paintings, px")
-    parser.add_argument("--noise", type=float, default=NOISE, help="standard deviation of the sensor noise, 8-bit levels")
+    parser.add_argument("--noise", type=float, default=NOISE, help="of the sensor, 8-bit levels")
     parser.add_argument("--preset", default="draft")
     parser.add_argument("--set", action="append", default=[], metavar="GROUP.NAME=VALUE")
     parser.add_argument("--threads", type=int, default=available_cores())

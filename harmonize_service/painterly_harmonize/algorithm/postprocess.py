@@ -161,9 +161,9 @@ def synthesize_patches(
     style_mask: Tensor | None = None,
     gain: float = 1.0,
 ) -> Iterator[PatchProgress | Tensor]:
-    """Rebuild an image under ``support`` from the painting's patches and put ``gain`` of the image's finest detail back.
+    """Rebuild an image under ``support`` from the painting's patches and put its finest detail back, times ``gain``.
 
-    With ``style_mask`` (1×1×H×W) from those inside it. Yields progress and last the picture, RGB 1×3×H×W.
+    With ``style_mask`` (1×1×H×W) from patches inside it. Yields progress and last the picture, RGB 1×3×H×W.
     Source: section 4, steps 2 and 3.
     """
     height, width = image.shape[-2:]
