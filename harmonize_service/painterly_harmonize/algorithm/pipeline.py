@@ -226,9 +226,8 @@ class _Job:
             yield _shown(preview, 1, 1)
         else:
             support = (canvas.final_weight > 0).to(image.dtype)
-            gain = self._detail_gain(image, support)
             for step in postprocess.synthesize_patches(
-                image, canvas.whole_painting, support, self._check, canvas.style_mask, gain
+                image, canvas.whole_painting, support, self._check, canvas.style_mask, self._detail_strength()
             ):
                 if isinstance(step, Tensor):
                     image = step
@@ -236,17 +235,18 @@ class _Job:
                     yield _shown(preview, step.finished, step.total)
         return masks.blend(image, canvas.painting, canvas.final_weight)
 
-    def _detail_gain(self, image: Tensor, support: Tensor) -> float:
+    def _detail_strength(self) -> float | None:
+        """How strong the finest detail of what lends its hand is; None where it need not matter."""
         if self._params.parity.unlimited_detail:
-            return 1.0
-        painting = self.canvas.whole_painting
-        style = self._style_mask(painting.shape[-2], painting.shape[-1]).to(painting)
-        return postprocess.detail_gain(image, support, painting, style[None, None])
+            return None
+        painting, style = self.canvas.whole_painting, self.canvas.style_mask
+        return postprocess.detail_strength(painting, torch.ones_like(painting[:, :1]) if style is None else style)
 
-    def _style_mask(self, height: int, width: int) -> Tensor:
+    def _style_mask(self, image: Tensor) -> Tensor | None:
         """Which pixels of the painting lent their style to the second pass, bool H×W on the CPU."""
-        assert self._style_cells is not None
-        return upsample_positions(self._style_cells.cpu(), (height, width))
+        if self._style_cells is None:
+            return None
+        return upsample_positions(self._style_cells.cpu(), (image.shape[0], image.shape[1]))
 
     def result(self, picture: Tensor, weight: Tensor) -> Result:
         """The finished picture from its part over the canvas's region and the weight of its last blend.
@@ -264,7 +264,7 @@ class _Job:
             changed_pixel_count=changed_count,
             blend_pixel_count=blend_count,
             working_size=self.working_size,
-            style_mask=None if self._style_cells is None else self._style_mask(image.shape[0], image.shape[1]),
+            style_mask=self._style_mask(image),
             params=self._params,
             level=self._level,
         )

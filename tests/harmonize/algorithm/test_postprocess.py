@@ -18,6 +18,7 @@ from painterly_harmonize.algorithm.patch_search import PatchProgress, nearest_pa
 from painterly_harmonize.algorithm.postprocess import (
     denoise_chrominance,
     detail_gain,
+    detail_strength,
     finest_detail,
     guided_filter,
     patch_anchors,
@@ -224,27 +225,38 @@ def noise_picture(height: int, width: int, contrast: float) -> Tensor:
     return 0.5 + contrast * (torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(height)) - 0.5)
 
 
-@pytest.mark.parametrize(("own", "painting", "gain"), [(0.4, 0.3, 0.75), (0.4, 0.1, 0.5), (0.2, 0.4, 1.0)])
-def test_detail_gain_brings_the_objects_detail_to_the_paintings(own: float, painting: float, gain: float) -> None:
-    # The same noise at two contrasts: the ratio of their details is the contrasts'. Taller than a band of rows.
-    picture, other = noise_picture(200, 31, own), noise_picture(200, 31, painting)
-    everywhere = torch.ones(1, 1, 200, 31)
-    assert detail_gain(picture, everywhere, other, everywhere) == pytest.approx(gain, rel=1e-5)
+def test_detail_strength_is_the_root_mean_square_under_the_mask() -> None:
+    # Taller than a band of rows.
+    picture = noise_picture(200, 40, 0.5)
+    left = (torch.arange(40) < 20).float().expand(1, 1, 200, 40)
+    expected = finest_detail(picture)[..., :20].square().mean().sqrt()
+    assert detail_strength(picture, left) == pytest.approx(float(expected), rel=1e-5)
+    assert detail_strength(picture, 0 * left) == 0
 
 
-def test_detail_gain_looks_only_where_it_is_told_to() -> None:
-    picture, flat = noise_picture(90, 40, 0.5), torch.full((1, 3, 90, 40), 0.5)
-    left = (torch.arange(40) < 20).float().expand(1, 1, 90, 40)
-    half = torch.where(torch.arange(40) < 26, picture, flat)
-    whole = detail_gain(picture, left, 0.8 * (half - 0.5) + 0.5, left)
-    assert whole == pytest.approx(0.8, rel=1e-5)
-    assert detail_gain(flat, left, picture, left) == 1.0
+@pytest.mark.parametrize("wanted", [0.5, 0.7, 0.9])
+def test_detail_gain_leads_to_the_wanted_strength(wanted: float) -> None:
+    base, detail = noise_picture(40, 30, 0.2), finest_detail(noise_picture(41, 30, 0.5)[..., 1:, :])
+    support = (torch.arange(30) < 20).float().expand(1, 1, 40, 30)
+    weak, strong = (detail_strength(base + gain * detail, support) for gain in (0.4, 1.0))
+    strength = weak + wanted * (strong - weak)
+    gain = detail_gain(base, detail, support, strength)
+    assert 0.4 < gain < 1
+    assert detail_strength(base + gain * detail, support) == pytest.approx(strength, rel=1e-5)
+    assert detail_gain(base, detail, support, 2 * strong) == 1.0
+    assert detail_gain(base, detail, support, weak / 2) == 0.4
+    assert detail_gain(base, 0 * detail, support, strength) == 1.0
 
 
-def test_a_gain_scales_what_is_put_back() -> None:
+def test_detail_is_put_back_up_to_the_given_strength() -> None:
     image, painting = noise_picture(19, 23, 1.0), noise_picture(23, 19, 1.0)
     support = torch.ones(1, 1, 19, 23)
-    all_of_it = finish(synthesize_patches(image, painting, support))
-    half, none = (finish(synthesize_patches(image, painting, support, gain=gain)) for gain in (0.5, 0.0))
-    torch.testing.assert_close(all_of_it - none, finest_detail(image))
-    torch.testing.assert_close(half, (all_of_it + none) / 2)
+    detail = finest_detail(image)
+    plain = finish(synthesize_patches(image, painting, support))
+    base = plain - detail
+    full, least = detail_strength(plain, support), detail_strength(base + 0.4 * detail, support)
+    limited = finish(synthesize_patches(image, painting, support, strength=(full + least) / 2))
+    assert detail_strength(limited, support) == pytest.approx((full + least) / 2, rel=1e-5)
+    gain = detail_gain(base, detail, support, (full + least) / 2)
+    torch.testing.assert_close(limited, base + gain * detail)
+    torch.testing.assert_close(finish(synthesize_patches(image, painting, support, strength=full)), plain)
