@@ -360,6 +360,7 @@ class ParityParameters:
     quantize_pass1_result: bool = False
     truncate_on_export: bool = False
     unlimited_detail: bool = False
+    keep_photo_noise: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -131,6 +131,7 @@ class ParityParams:
     quantize_pass1_result: bool = False
     truncate_on_export: bool = False
     unlimited_detail: bool = False
+    keep_photo_noise: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

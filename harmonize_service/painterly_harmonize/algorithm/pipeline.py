@@ -18,6 +18,7 @@ from painterly_harmonize.algorithm.level_estimate import estimate_level
 from painterly_harmonize.algorithm.matching import default_chunk_elements, upsample_positions
 from painterly_harmonize.algorithm.memory import is_out_of_memory, release_memory
 from painterly_harmonize.algorithm.params import HarmonizeParams
+from painterly_harmonize.algorithm.photo_noise import without_noise
 from painterly_harmonize.algorithm.problem import Working, raise_if, working_long_side, working_pictures
 from painterly_harmonize.algorithm.region import region_around
 from painterly_harmonize.algorithm.stage import (
@@ -107,6 +108,8 @@ class _Job:
     ) -> None:
         torch.manual_seed(params.seed)
         inputs = with_style_region(inputs, params.style_region)
+        if not params.parity.keep_photo_noise:
+            inputs = replace(inputs, composite=without_noise(inputs.composite, inputs.mask))
         self._network, self._styles = network, styles or StyleCache()
         self._chunk_elements = default_chunk_elements(network.device)
         self._check = raise_if(should_stop)

@@ -347,6 +347,7 @@ def test_an_unchanged_working_picture_gives_the_composite_in_full_detail() -> No
         working_long_side_px=96,
         object_size_px=None,
         pass1=Pass1Params(iteration_count=3, style_weight=0, content_weight=0, total_variation_weight=0),
+        parity=ParityParams(keep_photo_noise=True),
     )
     result = result_of(list(run_pass1(inputs, still, toy_network(torch.float64), go_on)))
     # Blended once, at full size: from 4 px inside the mask the composite is there in full.
