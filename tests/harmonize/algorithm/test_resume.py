@@ -98,7 +98,10 @@ def recorded(start: Start) -> tuple[list[Seen], list[tuple[int, bytes]]]:
 
 
 def assert_resumes(start: Start, every: int = 1) -> list[Position]:
-    """From each of its checkpoints, or some, a run shows what the rest of the uninterrupted one did; returns where they were."""
+    """From each of its checkpoints, or some, a run shows what the rest of the uninterrupted one did.
+
+    Returns where all of them were.
+    """
     plain = [seen(event) for event in start()]
     events, checkpoints = recorded(start)
     # Writing them changes nothing.
