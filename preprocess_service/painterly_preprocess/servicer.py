@@ -166,8 +166,8 @@ def build_server(settings: Settings, store: WeightStore) -> tuple[Server, Listen
     """A server that is ready to start, and where it will listen."""
     # Threads are this service's own: one per picture, not several for one.
     cv2.setNumThreads(1)
-    pool = WorkerPool(settings.thread_count, settings.waiting_count)
-    remover = BackgroundRemover(store, settings.network_thread_count, settings.remove_bg)
+    pool = WorkerPool(settings.threads, settings.queue_size)
+    remover = BackgroundRemover(store, settings.network_threads, settings.remove_bg)
     servicer = PreprocessServicer(remover, pool)
 
     def register(server: grpc.aio.Server) -> Sequence[str]:
