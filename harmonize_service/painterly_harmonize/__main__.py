@@ -9,8 +9,9 @@ from typing import Any
 
 import click
 
-from painterly.configuration import configure, settings_options
+from painterly.configuration import SettingsError, configure, settings_options
 from painterly.configuration.options import fail
+from painterly.logs import set_up_logging
 
 PROGRAM = "painterly-harmonize"
 
@@ -19,7 +20,7 @@ try:
     import torch
 
     from painterly.errors import ServiceError
-    from painterly.serving import Listener, Server, serve_until_signal
+    from painterly.serving import Listener, Server, listener_of, serve_until_signal
     from painterly.v1 import harmonize_service_pb2 as pb
     from painterly.v1 import harmonize_service_pb2_grpc as pb_grpc
     from painterly.weights import WeightStore
@@ -58,7 +59,7 @@ def main(**options: Any) -> None:
         device = resolve_device(settings.device)
     except ServiceError as error:
         fail(PROGRAM, error.message)
-    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    set_up_logging(settings.log_level, settings.log_format)
     torch.set_num_interop_threads(1)
     set_up_torch(settings.threads, settings.precision)
     asyncio.run(serve(settings, device))
@@ -72,7 +73,7 @@ async def serve(settings: Settings, device: torch.device) -> None:
     styles = StyleCache(settings.style_cache_mib << 20)
     planner = Planner(device, limit_bytes=settings.memory_limit_mib << 20 or None)
     servicer = HarmonizeServicer(device=device, queue=queue, networks=networks, styles=styles, planner=planner)
-    listener = Listener(host=settings.host, port=settings.port, exit_with_stdin=settings.exit_with_stdin)
+    listener = _listener(settings)
 
     def register(server: grpc.aio.Server) -> Sequence[str]:
         pb_grpc.add_HarmonizeServiceServicer_to_server(servicer, server)
@@ -80,13 +81,23 @@ async def serve(settings: Settings, device: torch.device) -> None:
 
     try:
         server = Server(register, listener, on_drain=lambda: queue.drain(listener.grace_s - _FAREWELL_S))
-    except RuntimeError as error:
-        fail(PROGRAM, f"cannot listen on {settings.host}:{settings.port}: {error}; choose another --host or --port")
+    except (RuntimeError, OSError) as error:
+        fail(
+            PROGRAM,
+            f"cannot listen on {settings.host}:{settings.port}: {error}; choose another --host, --port or --metrics",
+        )
     logger.info("computing on %s in %s, %d CPU threads", describe_device(device), settings.precision, settings.threads)
     try:
         await serve_until_signal(server, listener, "harmonize")
     finally:
         await queue.close()
+
+
+def _listener(settings: Settings) -> Listener:
+    try:
+        return listener_of(settings)
+    except SettingsError as error:
+        fail(PROGRAM, *error.faults)
 
 
 if __name__ == "__main__":

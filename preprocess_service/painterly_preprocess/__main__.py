@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 from typing import Any
 
 import click
 
-from painterly.configuration import configure, settings_options
+from painterly.configuration import SettingsError, configure, settings_options
 from painterly.configuration.options import fail
+from painterly.logs import set_up_logging
 from painterly_preprocess.settings import Settings
 
 PROGRAM = "painterly-preprocess"
@@ -39,7 +39,7 @@ def main(**options: Any) -> None:
     Writes one line of JSON to standard output when it listens; its log goes to standard error.
     """
     settings = configure(Settings, PROGRAM, options)
-    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    set_up_logging(settings.log_level, settings.log_format)
     asyncio.run(serve(settings))
 
 
@@ -47,8 +47,13 @@ async def serve(settings: Settings) -> None:
     """Serve until a signal, then let running calls end and stop."""
     try:
         server, listener = build_server(settings, WeightStore())
-    except RuntimeError as error:
-        fail(PROGRAM, f"cannot listen on {settings.host}:{settings.port}: {error}; choose another --host or --port")
+    except SettingsError as error:
+        fail(PROGRAM, *error.faults)
+    except (RuntimeError, OSError) as error:
+        fail(
+            PROGRAM,
+            f"cannot listen on {settings.host}:{settings.port}: {error}; choose another --host, --port or --metrics",
+        )
     await serve_until_signal(server, listener, "preprocess")
 
 

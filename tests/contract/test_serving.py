@@ -125,8 +125,8 @@ async def test_a_call_that_our_own_code_cancels_gets_a_status(caplog: pytest.Log
     logged = [record for record in caplog.records if record.levelname == "ERROR"]
     assert [record.__dict__["request_id"] for record in logged] == [each.metadata["request_id"] for each in details]
     assert [record.getMessage() for record in logged] == [
-        f"/{PREPROCESS_NAME}/Compose was cancelled from within",
-        f"/{HARMONIZE_NAME}/Harmonize was cancelled from within",
+        f"{PREPROCESS_NAME}/Compose was cancelled from within",
+        f"{HARMONIZE_NAME}/Harmonize was cancelled from within",
     ]
 
 

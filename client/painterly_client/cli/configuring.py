@@ -34,7 +34,8 @@ def show(ctx: click.Context, service: str | None, more: tuple[str, ...]) -> None
     """Print the settings that a service would start with here and now, and where each comes from.
 
     Flags go before environment variables, those before the file of --config (or PAINTERLY_CONFIG), that before
-    defaults. Options of a service need its name before them. What is printed without --json is such a file. Secrets are not printed.
+    defaults. Options of a service need its name before them. What is printed without --json is such a file. Secrets
+    are not printed.
     """
     session = ctx.ensure_object(Session)
     shown: dict[str, object] = {}
