@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn, TypeAlias
 
 import grpc
+from google.protobuf.message import DecodeError
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
@@ -43,27 +44,66 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Any:
-        """Wrap the behavior of every handler that takes one request; a handler of a request stream stays as it is."""
+        """Wrap the behavior of every handler, and what makes a message of a request's bytes."""
         handler = await continuation(handler_call_details)
-        if handler is None or handler.request_streaming:
-            return handler
-        make = (
-            grpc.unary_stream_rpc_method_handler if handler.response_streaming else grpc.unary_unary_rpc_method_handler
-        )
-        inner = handler.unary_stream if handler.response_streaming else handler.unary_unary
+        if handler is None:
+            return None
+        kind = f"{_ARITIES[handler.request_streaming]}_{_ARITIES[handler.response_streaming]}"
+        inner = getattr(handler, kind)
         # A streaming handler may also be a coroutine that writes to its context, as the standard health service's is.
         guard = _guard_generator if inspect.isasyncgenfunction(inner) else _guard_coroutine
-        return make(
+        read = _raising_reader if handler.request_streaming else _returning_reader
+        return getattr(grpc, f"{kind}_rpc_method_handler")(
             guard(inner, handler_call_details.method),
-            request_deserializer=handler.request_deserializer,
+            request_deserializer=read(handler.request_deserializer),
             response_serializer=handler.response_serializer,
         )
+
+
+_ARITIES = {False: "unary", True: "stream"}
+
+
+def _raising_reader(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    """Of a request stream the reader runs inside of the handler. Raises: ServiceError REQUEST_MALFORMED."""
+
+    def read(data: bytes) -> Any:
+        try:
+            return deserialize(data)
+        except DecodeError:
+            raise ServiceError(
+                error_reason_pb2.ERROR_REASON_REQUEST_MALFORMED,
+                f"the request's {len(data)} bytes are no message of the call's type; make it with the call's protos",
+            ) from None
+
+    return read
+
+
+def _returning_reader(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    """A single request is read outside of the handler, where gRPC would tell the caller of any exception's class.
+
+    So the error comes back in the message's place, for the guarded handler to raise.
+    """
+    raising = _raising_reader(deserialize)
+
+    def read(data: bytes) -> Any:
+        try:
+            return raising(data)
+        except ServiceError as error:
+            return error
+
+    return read
+
+
+def _require_message(request: Any) -> Any:
+    if isinstance(request, ServiceError):
+        raise request
+    return request
 
 
 def _guard_coroutine(inner: Callable[..., Awaitable[Any]], method: str) -> Callable[..., Awaitable[Any]]:
     async def guarded(request: Any, context: Context) -> Any:
         async with _errors_as_status(context, method):
-            return await inner(request, context)
+            return await inner(_require_message(request), context)
 
     return guarded
 
@@ -73,7 +113,10 @@ def _guard_generator(
 ) -> Callable[..., AsyncGenerator[Any, None]]:
     async def guarded(request: Any, context: Context) -> AsyncGenerator[Any, None]:
         # Closing the inner generator runs its `finally` at once, also when the reader went away mid-yield.
-        async with _errors_as_status(context, method), contextlib.aclosing(inner(request, context)) as stream:
+        async with (
+            _errors_as_status(context, method),
+            contextlib.aclosing(inner(_require_message(request), context)) as stream,
+        ):
             async for response in stream:
                 yield response
 
