@@ -19,6 +19,10 @@ _MESSAGE_OPTIONS: tuple[tuple[str, int], ...] = (
 # The timeout option alone has no effect: the HTTP/2 ping timeout rules. All three together notice a dead peer.
 SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
     *_MESSAGE_OPTIONS,
+    # No compressed messages: gRPC unpacks one wholly before it looks at its size, and a few MiB unpack to many GiB.
+    ("grpc.compression_enabled_algorithms_bitset", 1),
+    # Who connects and says nothing holds a descriptor for so long.
+    ("grpc.server_handshake_timeout_ms", 10_000),
     ("grpc.so_reuseport", 0),
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),

@@ -19,7 +19,7 @@ from tests.abuse.servers import Service
 
 # A job that the cases made long is ended by its caller: that, too, must leave nothing behind.
 DEADLINE_S = 1.5
-_BATCH = 500
+_BATCH = 250
 _AT_ONCE = 4
 
 
@@ -33,6 +33,11 @@ class Account:
     faults: list[str] = field(default_factory=list)
     samples: list[Sample] = field(default_factory=list)
     seconds: float = 0.0
+
+    @property
+    def growth_bytes(self) -> int:
+        """How much more memory the server holds after the last batch than it did after the first."""
+        return self.samples[-1].rss_bytes - self.samples[0].rss_bytes
 
     @property
     def request_count(self) -> int:
