@@ -55,7 +55,7 @@ CODE_OF_REASON: Mapping[ErrorReason.ValueType, grpc.StatusCode] = {
     error_reason_pb2.ERROR_REASON_REMOVE_BG_CREDITS_EXHAUSTED: _PRECONDITION,
     error_reason_pb2.ERROR_REASON_REMOVE_BG_RATE_LIMITED: _EXHAUSTED,
     error_reason_pb2.ERROR_REASON_REMOVE_BG_FAILED: grpc.StatusCode.ABORTED,
-    error_reason_pb2.ERROR_REASON_REQUEST_MALFORMED: _INVALID,
+    error_reason_pb2.ERROR_REASON_REQUEST_UNREADABLE: _INVALID,
 }
 
 

@@ -64,14 +64,14 @@ _ARITIES = {False: "unary", True: "stream"}
 
 
 def _raising_reader(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
-    """Of a request stream the reader runs inside of the handler. Raises: ServiceError REQUEST_MALFORMED."""
+    """Of a request stream the reader runs inside of the handler. Raises: ServiceError REQUEST_UNREADABLE."""
 
     def read(data: bytes) -> Any:
         try:
             return deserialize(data)
         except DecodeError:
             raise ServiceError(
-                error_reason_pb2.ERROR_REASON_REQUEST_MALFORMED,
+                error_reason_pb2.ERROR_REASON_REQUEST_UNREADABLE,
                 f"the request's {len(data)} bytes are no message of the call's type; make it with the call's protos",
             ) from None
 

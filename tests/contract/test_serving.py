@@ -126,7 +126,7 @@ async def test_bytes_that_are_no_message_are_refused_as_malformed(
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await (call if isinstance(call, grpc.aio.UnaryUnaryCall) else call.read())
             details = read_details(caught.value)
-            assert (details.code, details.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "REQUEST_MALFORMED")
+            assert (details.code, details.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "REQUEST_UNREADABLE")
             assert details.message.startswith(f"the request's {len(data)} bytes are no message of the call's type")
             assert details.metadata["request_id"]
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
