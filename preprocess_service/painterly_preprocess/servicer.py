@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from painterly.errors import ServiceError
 from painterly.limits import MAX_MESSAGE_BYTES
-from painterly.serving import Listener, Server
+from painterly.serving import Listener, Server, listener_of
 from painterly.v1 import error_reason_pb2, preprocess_service_pb2_grpc
 from painterly.v1 import preprocess_service_pb2 as pb
 from painterly.weights import WeightsError, WeightStore
@@ -163,16 +163,16 @@ def within_message_limit(response: _Response, field: str) -> _Response:
 
 
 def build_server(settings: Settings, store: WeightStore) -> tuple[Server, Listener]:
-    """A server that is ready to start, and where it will listen."""
+    """A server that is ready to start, and where it will listen. Raises: SettingsError, RuntimeError, OSError."""
     # Threads are this service's own: one per picture, not several for one.
     cv2.setNumThreads(1)
-    pool = WorkerPool(settings.thread_count, settings.waiting_count)
-    remover = BackgroundRemover(store, settings.network_thread_count, settings.remove_bg)
+    pool = WorkerPool(settings.threads, settings.queue_size)
+    remover = BackgroundRemover(store, settings.network_threads, settings.remove_bg)
     servicer = PreprocessServicer(remover, pool)
 
     def register(server: grpc.aio.Server) -> Sequence[str]:
         preprocess_service_pb2_grpc.add_PreprocessServiceServicer_to_server(servicer, server)
         return (SERVICE_NAME,)
 
-    listener = Listener(host=settings.host, port=settings.port, exit_with_stdin=settings.exit_with_stdin)
+    listener = listener_of(settings)
     return Server(register, listener), listener

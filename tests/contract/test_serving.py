@@ -107,7 +107,7 @@ async def test_reflection_lists_the_services() -> None:
 
 
 @pytest.mark.parametrize("data", [b"\x0a\xff\xff\xff\xff\x0f", b"\x0b" * 200, b"\x00", b"\xff"])
-async def test_bytes_that_are_no_message_are_refused_as_malformed(
+async def test_bytes_that_are_no_message_are_refused_on_every_kind_of_call(
     data: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     """On every kind of handler: one answer, a stream, and the reflection's stream of requests."""
@@ -127,7 +127,7 @@ async def test_bytes_that_are_no_message_are_refused_as_malformed(
                 await (call if isinstance(call, grpc.aio.UnaryUnaryCall) else call.read())
             details = read_details(caught.value)
             assert (details.code, details.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "REQUEST_UNREADABLE")
-            assert details.message.startswith(f"the request's {len(data)} bytes are no message of the call's type")
+            assert details.message.startswith("the request is not a message of this method")
             assert details.metadata["request_id"]
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
@@ -151,8 +151,8 @@ async def test_a_call_that_our_own_code_cancels_gets_a_status(caplog: pytest.Log
     logged = [record for record in caplog.records if record.levelname == "ERROR"]
     assert [record.__dict__["request_id"] for record in logged] == [each.metadata["request_id"] for each in details]
     assert [record.getMessage() for record in logged] == [
-        f"/{PREPROCESS_NAME}/Compose was cancelled from within",
-        f"/{HARMONIZE_NAME}/Harmonize was cancelled from within",
+        f"{PREPROCESS_NAME}/Compose was cancelled from within",
+        f"{HARMONIZE_NAME}/Harmonize was cancelled from within",
     ]
 
 
