@@ -46,7 +46,10 @@ def serving(name: str, folder: Path, *arguments: str, **changes: str) -> Iterato
     """
     log = folder / f"{name}.log"
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PAINTERLY_")}
-    environment |= {"PAINTERLY_WEIGHTS_DIR": str(folder / "weights"), "PYTHONFAULTHANDLER": "1"} | changes
+    environment |= {"PAINTERLY_WEIGHTS_DIR": str(folder / "weights"), "PYTHONFAULTHANDLER": "1"}
+    # All that it writes stays in the folder, where it can be counted.
+    for variable in ("TMPDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"):
+        environment[variable] = str(folder)
     with log.open("wb") as log_file:
         process = subprocess.Popen(
             [sys.executable, *_PROGRAMS[name], *arguments],
@@ -55,7 +58,7 @@ def serving(name: str, folder: Path, *arguments: str, **changes: str) -> Iterato
             stderr=log_file,
             text=True,
             cwd=ROOT,
-            env=environment,
+            env=environment | changes,
         )
     assert process.stdin
     assert process.stdout
