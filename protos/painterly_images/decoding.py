@@ -48,6 +48,9 @@ _MAX_TILE_SIDE_PX = 4096
 # Each scan of a progressive file goes through the whole picture, and costs next to no bytes. Encoders write about ten.
 _MAX_JPEG_SCANS = 100
 _JPEG_SCAN_MARKER = b"\xff\xda"
+# Pillow reads run lengths byte by byte in Python.
+_BMP_RUN_LENGTHS = (BmpImageFile.COMPRESSIONS["RLE8"], BmpImageFile.COMPRESSIONS["RLE4"])
+_MAX_RUN_LENGTH_BYTES = 2**20
 _MAX_TOLD_LENGTH = 200
 _AVIF_BRANDS = (b"avif", b"avis")
 _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
@@ -129,8 +132,7 @@ def _decode_recognized(
     try:
         with _READERS[image_format](BytesIO(data)) as image:
             require_pixel_size(image.width, image.height, field)
-            if isinstance(image, TiffImageFile):
-                _require_tile_size(image)
+            _require_modest_work(image, len(data))
             image.load()
             ImageOps.exif_transpose(image, in_place=True)
             color, alpha = _color_and_alpha(image)
@@ -149,11 +151,16 @@ def _decode_recognized(
         raise _undecodable(field, _told(error)) from error
 
 
-def _require_tile_size(image: TiffImageFile) -> None:
-    for tag in _TIFF_TILE_SIDE_TAGS:
-        side = image.tag_v2.get(tag, 1)
-        if not isinstance(side, int) or side > _MAX_TILE_SIDE_PX:
-            raise ValueError(f"its tiles have sides of more than {_MAX_TILE_SIDE_PX} pixels")
+def _require_modest_work(image: ImageFile, byte_count: int) -> None:
+    """Refuse what takes much more memory or time than its size in pixels. Raises: ValueError."""
+    if isinstance(image, TiffImageFile):
+        for tag in _TIFF_TILE_SIDE_TAGS:
+            side = image.tag_v2.get(tag, 1)
+            if not isinstance(side, int) or side > _MAX_TILE_SIDE_PX:
+                raise ValueError(f"its tiles have sides of more than {_MAX_TILE_SIDE_PX} pixels")
+    has_run_lengths = isinstance(image, BmpImageFile) and image.info.get("compression") in _BMP_RUN_LENGTHS
+    if has_run_lengths and byte_count > _MAX_RUN_LENGTH_BYTES:
+        raise ValueError(f"it has run lengths of more than {_MAX_RUN_LENGTH_BYTES} bytes")
 
 
 def _told(error: Exception) -> str:

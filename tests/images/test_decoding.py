@@ -358,6 +358,21 @@ def test_a_jpeg_of_many_scans_is_refused() -> None:
     assert "more than 100 scans" in error.message
 
 
+def run_length_bmp(body: bytes) -> bytes:
+    """64×64 pixels of a palette in which every color is black."""
+    head = struct.pack("<IiiHHIIiiII", 40, 64, 64, 1, 8, 1, len(body), 0, 0, 256, 0)
+    start = 14 + len(head) + 4 * 256
+    return b"BM" + struct.pack("<IHHI", start + len(body), 0, 0, start) + head + bytes(4 * 256) + body
+
+
+def test_long_run_lengths_are_refused() -> None:
+    """They are read byte by byte: 32 MiB would take most of a minute."""
+    np.testing.assert_array_equal(read(run_length_bmp(b"\x40\x07\0\0" * 64)), np.zeros((64, 64, 3)))
+    error = refusal(run_length_bmp(b"\x01\x07" * 2**19))
+    assert error.reason == error_reason_pb2.ERROR_REASON_IMAGE_UNDECODABLE
+    assert "run lengths of more than 1048576 bytes" in error.message
+
+
 def test_what_a_file_says_of_itself_is_told_in_one_short_line() -> None:
     header, rest = png_header(64, 64)[:33], png_header(64, 64)[33:]
     error = refusal(header + struct.pack(">I", 4) + b"\n\x1b[A" + b"\r\n\0\0" + bytes(4) + rest)
