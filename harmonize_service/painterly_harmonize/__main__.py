@@ -24,7 +24,7 @@ try:
     import grpc.aio
     import torch
 
-    from painterly.errors import ServiceError
+    from painterly.service_error import ServiceError
     from painterly.serving import Listener, Server, serve_until_signal
     from painterly.v1 import harmonize_service_pb2 as pb
     from painterly.v1 import harmonize_service_pb2_grpc as pb_grpc

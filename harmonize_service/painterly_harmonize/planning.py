@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from painterly.errors import ServiceError
+from painterly.service_error import ServiceError
 from painterly.v1 import error_reason_pb2
 from painterly_harmonize.algorithm.params import HarmonizeParams, MemoryPolicy
 from painterly_harmonize.algorithm.plan import (

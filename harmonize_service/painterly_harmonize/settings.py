@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from painterly.errors import ServiceError
+from painterly.service_error import ServiceError
 from painterly.v1 import error_reason_pb2
 
 ENVIRONMENT_PREFIX = "PAINTERLY_HARMONIZE_"
