@@ -266,7 +266,8 @@ class Front:
             if events:
                 continue
             if now_record.is_ended:
-                return _raise_end(now_record)
+                _raise_end(now_record)
+                return
             if self._is_ending or (self.is_draining and now_record.state is not State.RUNNING):
                 raise refusals.draining()
             if now_record.state is State.PARKED:
