@@ -26,7 +26,7 @@ def read(flags: dict[str, str], environment: dict[str, str] | None = None) -> Se
 
 def test_defaults() -> None:
     settings = dataclasses.asdict(read({}))
-    assert {name: settings[name] for name in dataclasses.asdict(Settings()) if name not in SHARED} == {
+    assert {name: settings[name] for name in settings if name not in (*SHARED, "data_folder")} == {
         "port": 50052,
         "device": "auto",
         "threads": available_cores(),
@@ -35,6 +35,20 @@ def test_defaults() -> None:
         "memory_limit_mib": 0,
         "precision": "float32",
         "cuda_graphs": "off",
+        "role": "all",
+        "principal_jobs": 8,
+        "attempts": 3,
+        "request_mib": 512,
+        "spool_mib": 20_480,
+        "lease_s": 15.0,
+        "silence_s": 30.0,
+        "orphan_s": 60.0,
+        "checkpoint_s": 15.0,
+        "run_limit_s": -1.0,
+        "result_retention_s": 86_400.0,
+        "event_retention_s": 3600.0,
+        "heartbeat_s": 10.0,
+        "drain_s": 30.0,
     }
 
 
@@ -67,6 +81,9 @@ def test_values_outside_are_refused(name: str, value: object) -> None:
     [
         ({"precision": "float16"}, "--precision .* must be one of float32, tf32, bfloat16, got 'float16'"),
         ({"cuda_graphs": "yes"}, "--cuda-graphs .* must be one of on, off, got 'yes'"),
+        ({"role": "manager"}, "--role .* must be one of all, front, worker, got 'manager'"),
+        ({"role": "worker", "data_folder": "temporary"}, "--data-folder .* must be a front's folder for a worker"),
+        ({"data_folder": ""}, "--data-folder .* must be a folder"),
         ({"cuda_graphs": "on", "device": "cpu"}, "--cuda-graphs .* needs a CUDA device"),
     ],
 )

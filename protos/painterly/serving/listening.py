@@ -22,8 +22,8 @@ _T = TypeVar("_T")
 class Listener:
     """Where and how a server runs. ``port`` 0 takes a free one. ``grace_s`` is how long running calls may go on.
 
-    ``drain_pause_s`` lies between the health service's NOT_SERVING and the end of new calls, at least. Without ``tls`` it
-    speaks plain text. ``metrics`` is where ``registry`` is served, ``host:port``.
+    ``drain_pause_s`` lies between the health service's NOT_SERVING and the end of new calls, at least. Without ``tls``
+    it speaks plain text. ``metrics`` is where ``registry`` is served, ``host:port``.
     """
 
     host: str = "127.0.0.1"
