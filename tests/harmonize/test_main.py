@@ -109,11 +109,11 @@ def test_all_faults_of_the_settings_are_told_one_line_each() -> None:
     assert done.exit_code == 2
     lines = done.stderr.splitlines()
     assert len(lines) == 3
-    for line, flag, value in zip(
+    for line, flag, got in zip(
         sorted(lines), ("--device", "--port", "--threads"), ("'tpu'", "70000", "'none'"), strict=True
     ):
         assert line.startswith(f"painterly-harmonize: {flag} (or PAINTERLY_HARMONIZE_{flag[2:].upper()}) must be")
-        assert line.endswith(f"got {value}")
+        assert line.endswith(f"got {got}")
 
 
 def test_a_missing_device_ends_the_start() -> None:
