@@ -67,7 +67,8 @@ def _with_flags(command: Callable[..., None]) -> Callable[..., None]:
     for name, text in reversed(_FLAGS.items()):
         variable = f"PAINTERLY_HARMONIZE_{name.upper()}"
         default: Any = getattr(defaults, name)
-        shown = f"  [env {variable}]" if name in ("threads", "data_folder") else f"  [env {variable}; default {default}]"
+        by_machine = name in ("threads", "data_folder")
+        shown = f"  [env {variable}]" if by_machine else f"  [env {variable}; default {default}]"
         command = click.option("--" + name.replace("_", "-"), help=text + shown)(command)
     return command
 

@@ -1,4 +1,4 @@
-"""The harmonize service's calls: a request becomes a job, and what is stored of the job a stream. No pixel is computed here."""
+"""The harmonize service's calls: a request becomes a job, and what is stored of it a stream; nothing is computed."""
 
 from __future__ import annotations
 
@@ -151,9 +151,7 @@ class HarmonizeServicer(pb_grpc.HarmonizeServiceServicer):
         async with self._evaluating:
             return await asyncio.to_thread(answer_evaluate, request)
 
-    async def _submitted(
-        self, kind: str, request: Request, make: type[_Response]
-    ) -> AsyncGenerator[_Response, None]:
+    async def _submitted(self, kind: str, request: Request, make: type[_Response]) -> AsyncGenerator[_Response, None]:
         """A request's job, new or found by its key, as responses. Decoding stays off the event loop."""
         require_job_key(request)
         with self._front.holding(request.ByteSize()):
@@ -243,9 +241,7 @@ def _planner(report: WorkerReport) -> Planner:
     return Planner(device, speed=speed, available=available)
 
 
-async def _responses(
-    things: AsyncGenerator[Seen, None], make: type[_Response]
-) -> AsyncGenerator[_Response, None]:
+async def _responses(things: AsyncGenerator[Seen, None], make: type[_Response]) -> AsyncGenerator[_Response, None]:
     async with contextlib.aclosing(things):
         async for seen in things:
             yield await _response(seen, make)

@@ -72,15 +72,16 @@ class Settings:
     of it where a device gains speed by that: ``tf32``, ``bfloat16``. With ``cuda_graphs`` ``on`` a CUDA device
     replays recorded iterations.
 
-    ``role`` is ``front`` (answers calls), ``worker`` (computes) or ``all``; several of each may share the ``data_folder``
-    of one machine, by default that of the user's data; ``temporary`` is removed at the end. ``lease_s`` is how long a
-    worker's right to a job lasts unless renewed, ``silence_s`` after how long a silent worker is replaced, ``attempts``
-    how often a job is tried whose workers are lost. A named job is parked when nobody has listened for ``orphan_s``.
-    ``checkpoint_s`` lies between two checkpoints at least. ``run_limit_s`` bounds how long a job runs, 0 for ever; -1 is
-    1800 on a CUDA device and for ever on a CPU. Results are kept for ``result_retention_s``, what came before them for
-    ``event_retention_s``, and all that is kept takes at most ``spool_mib``, MiB. ``principal_jobs`` bounds the jobs of one
-    authenticated caller, ``request_mib`` the requests that are being read, MiB. A stream is silent for at most
-    ``heartbeat_s``. A running job may go on for ``drain_s`` when the server stops. Times are in seconds.
+    ``role`` is ``front`` (answers calls), ``worker`` (computes) or ``all``; several of each may share the
+    ``data_folder`` of one machine, by default that of the user's data; ``temporary`` is removed at the end. ``lease_s``
+    is how long a worker's right to a job lasts unless renewed, ``silence_s`` after how long a silent one is replaced,
+    ``attempts`` how often a job is tried whose workers are lost. A named job is parked when nobody has listened for
+    ``orphan_s``. ``checkpoint_s`` lies between two checkpoints at least. ``run_limit_s`` bounds how long a job runs, 0
+    for ever; -1 is 1800 on a CUDA device and for ever on a CPU. Results are kept for ``result_retention_s``, what came
+    before them for ``event_retention_s``, and all that is kept takes at most ``spool_mib``, MiB. ``principal_jobs``
+    bounds the jobs of one authenticated caller, ``request_mib`` the requests that are being read, MiB. A stream is
+    silent for at most ``heartbeat_s``. A running job may go on for ``drain_s`` when the server stops. Times are in
+    seconds.
     """
 
     host: str = "127.0.0.1"

@@ -1,8 +1,4 @@
-"""Keeps a worker process alive: starts it, restarts it when it ends or falls silent, and ends it.
-
-The worker reads its orders from standard input, a line each: ``drain`` and ``stop``. The end of that input means that
-its supervisor is gone, and is ``stop``, too.
-"""
+"""Keeps a worker process alive: starts it, restarts it when it ends or falls silent, and ends it."""
 
 from __future__ import annotations
 
@@ -14,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from painterly_harmonize.jobs.observer import Observer
+from painterly_harmonize.jobs.orders import DRAIN, STOP
 from painterly_harmonize.jobs.policy import Policy
 from painterly_harmonize.jobs.store import JobStore, StoreUnavailable
 
@@ -32,7 +29,13 @@ class Supervisor:
     """Runs one worker process until :meth:`stop`."""
 
     def __init__(
-        self, command: Callable[[str], Sequence[str]], *, worker_id: str, store: JobStore, policy: Policy, observer: Observer
+        self,
+        command: Callable[[str], Sequence[str]],
+        *,
+        worker_id: str,
+        store: JobStore,
+        policy: Policy,
+        observer: Observer,
     ) -> None:
         """``command`` makes the command for a worker's id; each process gets one of its own."""
         self._command, self._name = command, worker_id
@@ -52,7 +55,7 @@ class Supervisor:
     def drain(self) -> None:
         """Let the worker begin no more jobs and end with the one that runs; it is not started again."""
         self._is_stopping.set()
-        self._order("drain")
+        self._order(DRAIN)
 
     def is_alive(self) -> bool:
         """Whether the process is there."""
@@ -62,7 +65,7 @@ class Supervisor:
         """Interrupt the worker's job at a checkpoint, and wait for the process to end."""
         self._is_stopping.set()
         self._thread.join()
-        self._order("stop")
+        self._order(STOP)
         with contextlib.suppress(BrokenPipeError):
             assert self._process.stdin is not None
             self._process.stdin.close()
