@@ -150,5 +150,8 @@ def _timestamp(seconds: float | None) -> Timestamp | None:
 
 def _out_of_range(field: str, value: str, rule: str) -> ServiceError:
     return ServiceError(
-        reasons.ERROR_REASON_FIELD_OUT_OF_RANGE, f"{field}: {rule}, got {value!r}", field=field, metadata={"value": value}
+        reasons.ERROR_REASON_FIELD_OUT_OF_RANGE,
+        f"{field}: {rule}, got {value!r}",
+        field=field,
+        metadata={"value": value},
     )

@@ -1,4 +1,4 @@
-"""The harmonize service's calls: a request becomes a job, and what is stored of the job a stream. No pixel is computed here."""
+"""The harmonize service's calls: a request becomes a job, and what is stored of it a stream; nothing is computed."""
 
 from __future__ import annotations
 

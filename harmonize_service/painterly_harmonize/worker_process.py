@@ -1,4 +1,4 @@
-"""The process that computes: ``python -m painterly_harmonize.worker_process``, started by the service. It knows no gRPC."""
+"""The process that computes, ``python -m painterly_harmonize.worker_process``. It knows no gRPC."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from painterly_harmonize.algorithm.style_cache import StyleCache
 from painterly_harmonize.computing import Computer
 from painterly_harmonize.jobs.context import WorkerBroken
 from painterly_harmonize.jobs.observer import Observer
+from painterly_harmonize.jobs.orders import follow_orders
 from painterly_harmonize.jobs.records import WorkerReport
 from painterly_harmonize.jobs.relay import Relay
 from painterly_harmonize.jobs.sqlite_store import open_folder
@@ -129,7 +130,7 @@ def work(
     )
     is_abandoned = threading.Event()
     if is_supervised:
-        threading.Thread(target=_follow_orders, args=(worker, is_abandoned), daemon=True).start()
+        is_abandoned = follow_orders(worker)
     else:
         _follow_signals(worker, settings.drain_s)
     logger.info("computing on %s in %s, %d CPU threads", describe_device(device), settings.precision, settings.threads)
@@ -140,21 +141,10 @@ def work(
     return is_abandoned.is_set()
 
 
-def _follow_orders(worker: Worker, is_abandoned: threading.Event) -> None:
-    for line in sys.stdin:
-        if line.strip() == "drain":
-            worker.drain()
-        elif line.strip() == "stop":
-            worker.stop()
-            return
-    is_abandoned.set()
-    worker.stop()
-
-
 def _follow_signals(worker: Worker, drain_s: float) -> None:
     """The first signal lets the running job end within a while, a second one interrupts it."""
 
-    def on_signal(number: int, frame: object) -> None:
+    def on_signal(*_: object) -> None:
         worker.drain()
         timer = threading.Timer(drain_s, worker.stop)
         timer.daemon = True

@@ -66,7 +66,7 @@ class FileBlobStore:
     def names(self) -> Iterator[str]:
         """All names."""
         with translated():
-            yield from (name for name in os.listdir(self._folder) if _NAME.fullmatch(name))
+            yield from (path.name for path in self._folder.iterdir() if _NAME.fullmatch(path.name))
 
     def total_bytes(self) -> int:
         """How much space all blobs take."""

@@ -350,7 +350,7 @@ class Front:
         except StoreUnavailable as error:
             logger.warning("the store failed: %s", error)
             self._observer.on_store_error()
-            raise self._refused(refusals.store_unavailable(error)) from error
+            raise self._refused(refusals.store_unavailable()) from error
 
 
 def _raise_end(record: JobRecord) -> None:

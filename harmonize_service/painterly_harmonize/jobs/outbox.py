@@ -1,4 +1,4 @@
-"""From the computing thread to the store: events are written on a thread of their own, and only the newest of a kind."""
+"""From the computing thread to the store: events are written on their own thread, and only the newest of a kind."""
 
 from __future__ import annotations
 

@@ -15,8 +15,9 @@ class Policy:
     ``event_retention_s``, and all blobs together take at most ``spool_bytes``. ``queue_size`` jobs may wait beside the
     running ones, and ``principal_jobs`` of one authenticated principal wait or run. Requests under way hold at most
     ``request_bytes``. A checkpoint is written every ``checkpoint_s`` and at the end of stages. A job runs at most
-    ``run_limit_s``, 0 for ever. A silent stream says so every ``heartbeat_s``. A worker that was silent for ``silence_s``
-    is dead.
+    ``run_limit_s``, 0 for ever. A silent stream says so every ``heartbeat_s``. A worker that was silent for
+    ``silence_s`` is dead, and started again after the shorter of ``restart_s``, twice as much each time up to the
+    longer. Fronts sweep every ``sweep_s``; a stopping server lets a job run on for ``drain_s``.
     """
 
     lease_s: float = 15.0

@@ -10,7 +10,6 @@ from painterly.v1.error_reason_pb2 import ErrorReason
 from painterly_harmonize.jobs.fairness import estimated_wait_s
 from painterly_harmonize.jobs.policy import Policy
 from painterly_harmonize.jobs.records import Failure, JobRecord, Queue
-from painterly_harmonize.jobs.store import StoreUnavailable
 
 _RETRY_AFTER_DRAINING_S = 5.0
 _RETRY_AFTER_STORE_S = 5.0
@@ -71,7 +70,7 @@ def starting() -> ServiceError:
     )
 
 
-def store_unavailable(error: StoreUnavailable) -> ServiceError:
+def store_unavailable() -> ServiceError:
     """STORE_UNAVAILABLE; what the store said is for the log alone."""
     return ServiceError(
         reasons.ERROR_REASON_STORE_UNAVAILABLE,

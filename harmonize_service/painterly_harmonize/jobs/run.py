@@ -37,7 +37,7 @@ class Stop(Enum):
 
 
 class JobRun:
-    """Implements :class:`~painterly_harmonize.jobs.context.JobContext` for one lease. ``stop`` says why it was stopped."""
+    """The :class:`~painterly_harmonize.jobs.context.JobContext` of one lease. ``stop`` says why it was stopped."""
 
     def __init__(
         self,
@@ -156,7 +156,7 @@ class JobRun:
             self.lose()
 
     def wants_checkpoint(self, *, is_stage_end: bool) -> bool:
-        """Whether it is time to write a checkpoint: always before an interruption and, for named jobs, as stages end."""
+        """Whether it is time for a checkpoint: always before an interruption and, for named jobs, as stages end."""
         return self._suspension is not None or (is_stage_end and self.record.is_named) or self._clock.is_due()
 
     def checkpoint(self, make: Callable[[], bytes], place: Place) -> None:

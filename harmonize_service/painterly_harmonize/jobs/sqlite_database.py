@@ -134,7 +134,7 @@ def _create(connection: sqlite3.Connection) -> None:
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {_VERSION}")
         elif version != _VERSION:
-            raise StoreUnavailable(f"the job store has version {version}, and {_VERSION} is known; use another data folder")
+            raise StoreUnavailable(f"the job store has version {version}, and {_VERSION} is known here")
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:

@@ -32,7 +32,8 @@ class SqliteFront(SqliteBase):
             self._require_blob(job.request_blob)
             connection.execute(
                 "INSERT INTO jobs (job_id, principal, job_key, kind, state, is_unattended, request_blob, digest,"
-                " predicted_s, created_at, queued_at, watched_until) VALUES (?, ?, ?, ?, 'queued', ?, ?, ?, ?, ?, ?, ?)",
+                " predicted_s, created_at, queued_at, watched_until)"
+                " VALUES (?, ?, ?, ?, 'queued', ?, ?, ?, ?, ?, ?, ?)",
                 (
                     job.job_id,
                     job.principal,

@@ -151,10 +151,25 @@ def job_record(row: sqlite3.Row) -> JobRecord:
     )
 
 
-_PLAIN = (
-    "job_id number principal job_key kind request_blob predicted_s created_at queued_at started_at ended_at"
-    " watched_until attempt lost_count finish_count checkpoint_blob restart_reason"
-).split()
+_PLAIN = [
+    "job_id",
+    "number",
+    "principal",
+    "job_key",
+    "kind",
+    "request_blob",
+    "predicted_s",
+    "created_at",
+    "queued_at",
+    "started_at",
+    "ended_at",
+    "watched_until",
+    "attempt",
+    "lost_count",
+    "finish_count",
+    "checkpoint_blob",
+    "restart_reason",
+]
 
 
 def packed(value: Place | Failure | None) -> str | None:

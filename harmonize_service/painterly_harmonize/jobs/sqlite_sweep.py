@@ -18,7 +18,7 @@ class SqliteSweep(SqliteBase):
     """See :class:`~painterly_harmonize.jobs.store.JobStore`."""
 
     def sweep(self) -> Sequence[str]:
-        """Park or end what nobody listens to, give up what was lost too often, remove what has been kept long enough."""
+        """Park or end what nobody listens to, give up what was lost too often, remove what was kept long enough."""
         now = self._now()
         with self._database.snapshot() as connection:
             if not _has_work(connection, now, self._policy.event_retention_s):

@@ -163,9 +163,7 @@ class SqliteWorker(SqliteBase):
                     freed = [row["checkpoint_blob"]]
                     if event is not None:
                         self._insert_event(connection, lease.job_id, event, stored)
-                        connection.execute(
-                            "UPDATE jobs SET last_seq = last_seq + 1 WHERE job_id = ?", (lease.job_id,)
-                        )
+                        connection.execute("UPDATE jobs SET last_seq = last_seq + 1 WHERE job_id = ?", (lease.job_id,))
                     update(
                         connection,
                         lease.job_id,

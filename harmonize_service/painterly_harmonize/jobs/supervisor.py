@@ -1,8 +1,4 @@
-"""Keeps a worker process alive: starts it, restarts it when it ends or falls silent, and ends it.
-
-The worker reads its orders from standard input, a line each: ``drain`` and ``stop``. The end of that input means that
-its supervisor is gone, and is ``stop``, too.
-"""
+"""Keeps a worker process alive: starts it, restarts it when it ends or falls silent, and ends it."""
 
 from __future__ import annotations
 
@@ -14,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from painterly_harmonize.jobs.observer import Observer
+from painterly_harmonize.jobs.orders import DRAIN, STOP
 from painterly_harmonize.jobs.policy import Policy
 from painterly_harmonize.jobs.relay import replay
 from painterly_harmonize.jobs.store import JobStore, StoreUnavailable
@@ -59,7 +56,7 @@ class Supervisor:
     def drain(self) -> None:
         """Let the worker begin no more jobs and end with the one that runs; it is not started again."""
         self._is_stopping.set()
-        self._order("drain")
+        self._order(DRAIN)
 
     def is_alive(self) -> bool:
         """Whether the process is there."""
@@ -69,7 +66,7 @@ class Supervisor:
         """Interrupt the worker's job at a checkpoint, and wait for the process to end."""
         self._is_stopping.set()
         self._thread.join()
-        self._order("stop")
+        self._order(STOP)
         with contextlib.suppress(BrokenPipeError):
             assert self._process.stdin is not None
             self._process.stdin.close()

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from painterly_harmonize.jobs.observer import Observer
@@ -149,5 +148,3 @@ def _order(queue: Queue) -> object:
         tuple(job.job_id for job in queue.running),
         queue.worker_count,
     )
-
-
