@@ -24,6 +24,10 @@ def server_options(
     return (
         *_MESSAGE_OPTIONS,
         ("grpc.so_reuseport", 0),
+        # No compressed messages: gRPC unpacks one wholly before it looks at its size, and some MiB may become many GiB.
+        ("grpc.compression_enabled_algorithms_bitset", 1),
+        # Who connects and says nothing holds a descriptor for so long.
+        ("grpc.server_handshake_timeout_ms", 10_000),
         *_keepalive(keepalive_s, keepalive_timeout_s),
         # Without it a caller that pings more often than every five minutes is cut off.
         ("grpc.http2.min_ping_interval_without_data_ms", min_ping_interval_s * 1000),

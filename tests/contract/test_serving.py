@@ -109,6 +109,32 @@ async def test_reflection_lists_the_services() -> None:
     }
 
 
+@pytest.mark.parametrize("data", [b"\x0a\xff\xff\xff\xff\x0f", b"\x0b" * 200, b"\x00", b"\xff"])
+async def test_bytes_that_are_no_message_are_refused_on_every_kind_of_call(
+    data: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """On every kind of handler: one answer, a stream, and the reflection's stream of requests."""
+
+    async def stream(request: Any, context: Any) -> AsyncGenerator[Any, None]:
+        yield queued(0)
+
+    async with running(stream=stream) as (_, channel):
+        calls = [
+            channel.unary_unary(f"/{PREPROCESS_NAME}/Compose")(data, timeout=5),
+            channel.unary_stream(f"/{HARMONIZE_NAME}/Harmonize")(data, timeout=5),
+            channel.unary_unary("/grpc.health.v1.Health/Check")(data, timeout=5),
+            channel.stream_stream("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo")([data], timeout=5),
+        ]
+        for call in calls:
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await (call if isinstance(call, grpc.aio.UnaryUnaryCall) else call.read())
+            details = read_details(caught.value)
+            assert (details.code, details.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "REQUEST_UNREADABLE")
+            assert details.message.startswith("the request is not a message of this method")
+            assert details.metadata["request_id"]
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
 async def test_a_call_that_our_own_code_cancels_gets_a_status(caplog: pytest.LogCaptureFixture) -> None:
     async def stream(request: Any, context: Any) -> AsyncGenerator[Any, None]:
         yield queued(0)

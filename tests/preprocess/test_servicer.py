@@ -636,6 +636,7 @@ async def test_corrupt_weights(
         request = pb.RemoveBackgroundRequest(photo=encoded(photo), background_removal=wish)
         details = await refusal(stub.RemoveBackground(request), grpc.StatusCode.FAILED_PRECONDITION)
     assert (details.reason, details.metadata["weights"]) == ("WEIGHTS_CORRUPT", "u2net")
+    assert str(tmp_path) not in details.message
 
 
 @pytest.fixture

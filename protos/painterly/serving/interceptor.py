@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any, TypeAlias
 
 import grpc
@@ -47,7 +48,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         wrap = self._generator if inspect.isasyncgenfunction(inner) else self._coroutine
         return _maker(handler)(
             wrap(call, inner, parse),
-            request_deserializer=handler.request_deserializer if handler.request_streaming else None,
+            # Of a stream each request is read within the handler, hence within the layers as well.
+            request_deserializer=partial(_read, parse=handler.request_deserializer) if parse is None else None,
             response_serializer=handler.response_serializer,
         )
 
