@@ -92,7 +92,7 @@ async def test_a_killed_workers_job_goes_on_in_the_next_process(tmp_path: Path) 
     assert last_payload(things) == expected(600)
     assert (ended.state, ended.attempt, ended.lost_count) == (State.SUCCEEDED, 2, 1)
     assert ended.resumed_from is not None
-    assert 0 < ended.resumed_from.iteration
+    assert ended.resumed_from.iteration > 0
     tens = [rest[0] for kind, *rest in map(summary, things) if kind == "event"][:-1]
     assert set(tens) == {str(number) for number in range(10, 601, 10)}  # some twice, none missing
     assert observer.seen == [True, False, True]
@@ -292,4 +292,3 @@ def test_the_worker_process_of_the_service_knows_no_grpc() -> None:
     code = "import sys, painterly_harmonize.worker_process; print([name for name in sys.modules if 'grpc' in name])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=100)
     assert done.stdout.strip() == "[]"
-
