@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 
 from painterly_harmonize.algorithm.params import HarmonizeParams
 from painterly_harmonize.algorithm.stage import Event, Iterate, Result, Stage, StageResult, StylizationLevel
 from painterly_harmonize.conversion import StreamOptions
-from painterly_harmonize.reporting import Finished, Item, Progress, Reporter
+from painterly_harmonize.reporting import Finished, Frame, Item, Progress, Reporter
 
 EVERYTHING = StreamOptions(progress_interval_s=0, frame_interval_s=0)
 BYTES = torch.zeros(4, 5, 3, dtype=torch.uint8)
