@@ -35,8 +35,13 @@ START_TIMEOUT_S = 60
 def process(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     """The real command on a free port, with an empty weight store."""
     command = [sys.executable, "-m", "painterly_harmonize", "--port", "0", "--device", "cpu", "--exit-with-stdin"]
-    command += ["--metrics", "127.0.0.1:0", "--data-folder", str(tmp_path / "jobs")]
-    environment = {**os.environ, "PAINTERLY_WEIGHTS_DIR": str(tmp_path), "PAINTERLY_HARMONIZE_THREADS": "1"}
+    command += ["--metrics", "127.0.0.1:0"]
+    environment = {
+        **os.environ,
+        "PAINTERLY_WEIGHTS_DIR": str(tmp_path / "weights"),
+        "PAINTERLY_HARMONIZE_DATA_FOLDER": str(tmp_path / "data"),
+        "PAINTERLY_HARMONIZE_THREADS": "1",
+    }
     with subprocess.Popen(
         command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as started:
