@@ -14,9 +14,9 @@ from painterly_harmonize.algorithm.stage import Stage
 from painterly_harmonize.conversion import STAGE_NUMBERS, duration
 from painterly_harmonize.job_events import resume_point
 from painterly_harmonize.job_requests import KINDS
-from painterly_harmonize.jobs.front import Waits
 from painterly_harmonize.jobs.policy import Policy
 from painterly_harmonize.jobs.records import JobRecord, Place, State, WorkerRecord
+from painterly_harmonize.jobs.streaming import Waits
 
 _STATES = {
     State.QUEUED: pb.JOB_STATE_QUEUED,

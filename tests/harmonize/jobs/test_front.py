@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from painterly.errors import ServiceError, reason_name
-from painterly_harmonize.jobs.front import Accepted, Front
+from painterly_harmonize.jobs.front import Front
 from painterly_harmonize.jobs.observer import Observer
 from painterly_harmonize.jobs.records import JobRecord, Place, State
+from painterly_harmonize.jobs.streaming import Accepted
 from tests.harmonize.jobs.counting import expected, request_of
 from tests.harmonize.jobs.kit import (
     QUICK,
@@ -291,7 +292,7 @@ def _state(store: Any, record: JobRecord) -> State | None:
 async def test_a_reader_that_comes_back_in_time_and_an_unattended_job_are_not_parked(tmp_path: Path) -> None:
     store = open_again(tmp_path)
     with worker_of(tmp_path):
-        async with front_of(tmp_path, with_policy(orphan_s=0.6)) as front:
+        async with front_of(tmp_path, with_policy(orphan_s=3.0)) as front:
             record, _ = await front.submit(submission(request_of(400, 0.002), "k"))
             for _ in range(3):
                 stream = front.stream(record)
@@ -299,7 +300,7 @@ async def test_a_reader_that_comes_back_in_time_and_an_unattended_job_are_not_pa
                 await stream.aclose()
                 await asyncio.sleep(0.1)
             await read(front, record)
-            alone, _ = await front.submit(submission(request_of(600, 0.002), "u", is_unattended=True))
+            alone, _ = await front.submit(submission(request_of(1600, 0.002), "u", is_unattended=True))
             await wait_for(lambda: _state(store, alone) is State.SUCCEEDED)
     for each in (record, alone):
         ended = store.get(each.job_id)
