@@ -34,7 +34,8 @@ _DEFAULT_PAGE_SIZE = 50
 
 def job_message(record: JobRecord, waits: Waits | None, policy: Policy) -> pb.Job:
     """A job."""
-    failure = record.failure
+    told = record.failure
+    failure = told and pb.JobFailure(reason=told.reason, message=told.message, metadata=told.metadata)
     message = pb.Job(
         job_id=record.job_id,
         job_key=record.job_key,
@@ -47,7 +48,7 @@ def job_message(record: JobRecord, waits: Waits | None, policy: Policy) -> pb.Jo
         progress=_progress(record.place),
         checkpoint=resume_point(record.checkpoint_place),
         attempt=record.attempt,
-        failure=failure and pb.JobFailure(reason=failure.reason, message=failure.message, metadata=failure.metadata),
+        failure=failure,
         runs_unattended=record.is_unattended,
     )
     if waits is not None:
