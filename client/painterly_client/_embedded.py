@@ -34,9 +34,12 @@ class EmbeddedServerFailed(Exception):
 
 def service_command(service: str) -> list[str]:
     """The command that runs a service (``preprocess`` or ``harmonize``) on a free port until its input ends."""
+    # What the environment says of servers for others does not hold for one that serves a single command.
+    own = ["--host", "127.0.0.1", "--port", "0", "--exit-with-stdin", "--log-format", "text"]
+    shared = [f"--{name}=" for name in ("tls-certificate", "tls-key", "tls-client-ca", "token-file", "metrics")]
     # Jobs end with the command, and so does what is kept of them.
     jobs = ["--data-folder", "temporary"] if service == "harmonize" else []
-    return [sys.executable, "-m", MODULES[service], "--host", "127.0.0.1", "--port", "0", "--exit-with-stdin", *jobs]
+    return [sys.executable, "-m", MODULES[service], *own, *shared, *jobs]
 
 
 class EmbeddedServer:

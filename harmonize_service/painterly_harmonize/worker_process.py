@@ -17,6 +17,8 @@ from pathlib import Path
 
 import torch
 
+from painterly.configuration import ServerSettings
+from painterly.logs import set_up_logging
 from painterly.service_error import ServiceError
 from painterly_harmonize.algorithm.style_cache import StyleCache
 from painterly_harmonize.computing import Computer
@@ -44,12 +46,18 @@ def command(settings: Settings, folder: Path, networks: str, worker_id: str, *, 
         sys.executable,
         "-m",
         "painterly_harmonize.worker_process",
-        *("--settings", json.dumps(dataclasses.asdict(settings))),
+        *("--settings", json.dumps(_plain(settings))),
         *("--folder", str(folder)),
         *("--networks", networks),
         *("--worker-id", worker_id),
         *(["--remove-folder"] if is_temporary else []),
     ]
+
+
+def _plain(settings: Settings) -> dict[str, object]:
+    """The settings but those of the listener, which a worker does not need and whose files it may not read."""
+    listening = {field.name for field in dataclasses.fields(ServerSettings)} - {"log_level", "log_format"}
+    return {name: value for name, value in dataclasses.asdict(settings).items() if name not in listening}
 
 
 def build_worker(
@@ -154,7 +162,7 @@ def main() -> None:
     parser.add_argument("--remove-folder", action="store_true")
     arguments = parser.parse_args()
     settings = Settings(**json.loads(arguments.settings))
-    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    set_up_logging(settings.log_level, settings.log_format)
     folder = Path(arguments.folder)
     try:
         is_abandoned = work(

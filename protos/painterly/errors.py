@@ -81,6 +81,7 @@ CODE_OF_REASON: Mapping[ErrorReason.ValueType, grpc.StatusCode] = {
     error_reason_pb2.ERROR_REASON_TOKEN_MISSING: grpc.StatusCode.UNAUTHENTICATED,
     error_reason_pb2.ERROR_REASON_TOKEN_INVALID: grpc.StatusCode.UNAUTHENTICATED,
     error_reason_pb2.ERROR_REASON_NOT_ALLOWED: grpc.StatusCode.PERMISSION_DENIED,
+    error_reason_pb2.ERROR_REASON_REQUEST_UNREADABLE: _INVALID,
 }
 
 

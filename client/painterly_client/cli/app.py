@@ -9,6 +9,7 @@ import click
 from painterly_client.cli import (
     benching,
     composing,
+    configuring,
     dilating,
     evaluating,
     exits,
@@ -67,6 +68,7 @@ for _command in (
     planning.plan,
     evaluating.evaluate,
     serving.serve,
+    configuring.config,
     weighting.weights,
     health.health,
     benching.bench,

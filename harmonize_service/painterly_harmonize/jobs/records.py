@@ -7,9 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-# The principal of calls without authentication.
-ANONYMOUS = "anonymous"
-
 
 class State(str, Enum):
     """How a job is."""
