@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import importlib.metadata
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any, TypeAlias, TypeVar
 
 import grpc
@@ -45,6 +45,7 @@ _Response = TypeVar("_Response", pb.RunPass1Response, pb.RunPass2Response, pb.Ha
 
 _WORKER_WAIT_S = 60.0
 _WORKER_POLL_S = 0.05
+_WEIGHTS_KEPT_S = 300.0
 
 
 class HarmonizeServicer(pb_grpc.HarmonizeServiceServicer):
@@ -54,6 +55,8 @@ class HarmonizeServicer(pb_grpc.HarmonizeServiceServicer):
         self._front, self._weights = front, weights
         # Pictures grow when they are read: one evaluation at a time bounds the memory.
         self._evaluating = asyncio.Lock()
+        self._weighing = asyncio.Lock()
+        self._found_weights: tuple[float, Sequence[pb.WeightsInfo]] = (0.0, ())
 
     async def RunPass1(
         self, request: pb.RunPass1Request, context: Context
@@ -135,7 +138,7 @@ class HarmonizeServicer(pb_grpc.HarmonizeServiceServicer):
         return pb.GetServerInfoResponse(
             version=importlib.metadata.version("painterly"),
             devices=[device_message(worker, now, policy) for worker in workers],
-            weights=await asyncio.to_thread(self._weights_info),
+            weights=await self._weights_info(),
             limits=limits_message(policy),
             waiting_job_count=len(queue.waiting),
             running_job_count=len(queue.running),
@@ -189,7 +192,16 @@ class HarmonizeServicer(pb_grpc.HarmonizeServiceServicer):
             await asyncio.sleep(_WORKER_POLL_S)
         return workers[0].report
 
-    def _weights_info(self) -> list[pb.WeightsInfo]:
+    async def _weights_info(self) -> Sequence[pb.WeightsInfo]:
+        """What weights there are. Finding out reads all of them: one call does at a time, and others take its answer."""
+        async with self._weighing:
+            found_s, found = self._found_weights
+            if not found or time.monotonic() - found_s > _WEIGHTS_KEPT_S:
+                found = await asyncio.to_thread(self._look_at_weights)
+                self._found_weights = time.monotonic(), found
+        return found
+
+    def _look_at_weights(self) -> Sequence[pb.WeightsInfo]:
         found = []
         for name in self._weights.names():
             status = self._weights.status(name)
