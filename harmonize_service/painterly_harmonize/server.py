@@ -21,11 +21,11 @@ from painterly.v1 import harmonize_service_pb2 as pb
 from painterly.v1 import harmonize_service_pb2_grpc as pb_grpc
 from painterly.weights import WeightStore
 from painterly_harmonize.jobs.front import Front
-from painterly_harmonize.jobs.observer import Observer
 from painterly_harmonize.jobs.policy import Policy
 from painterly_harmonize.jobs.sqlite_store import open_folder
 from painterly_harmonize.jobs.store import JobStore
 from painterly_harmonize.jobs.supervisor import Supervisor
+from painterly_harmonize.metrics import FrontMetrics, StoreMetrics
 from painterly_harmonize.servicer import HarmonizeServicer
 from painterly_harmonize.settings import TEMPORARY, Settings, policy_of
 from painterly_harmonize.worker_process import STORED_NETWORKS, command
@@ -40,14 +40,14 @@ class CannotListen(Exception):
     """The port cannot be opened."""
 
 
-async def serve(settings: Settings, *, networks: str = STORED_NETWORKS, observer: Observer | None = None) -> None:
+async def serve(settings: Settings, *, networks: str = STORED_NETWORKS) -> None:
     """Serve until a signal; then let the running job go on for a while, interrupt it at a checkpoint, and stop.
 
     ``networks`` names what makes the worker's networks, ``module:name``. Raises: CannotListen, SettingsError,
     StoreUnavailable.
     """
-    observer = observer or Observer()
-    policy = policy_of(settings)
+    policy, listener = policy_of(settings), listener_of(settings)
+    observer = FrontMetrics(listener.registry)
     # What is computed is computed by the worker; here are plans and measures of single pictures.
     torch.set_num_threads(1)
     with _data_folder(settings) as folder:
@@ -58,7 +58,7 @@ async def serve(settings: Settings, *, networks: str = STORED_NETWORKS, observer
             store.collect_strays()
             front = Front(store=store, blobs=blobs, policy=policy, observer=observer)
             servicer = HarmonizeServicer(front, WeightStore())
-            listener = listener_of(settings)
+            listener.registry.register(StoreMetrics(store, policy))
 
             def register(server: grpc.aio.Server) -> Sequence[str]:
                 pb_grpc.add_HarmonizeServiceServicer_to_server(servicer, server)
