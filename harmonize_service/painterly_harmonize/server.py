@@ -109,7 +109,7 @@ async def drain(front: Front, worker: Supervisor | None, patience_s: float) -> N
     front.drain()
     end_s = time.monotonic() + patience_s
     if worker is not None:
-        worker.drain()
+        await asyncio.to_thread(worker.drain)
         while worker.is_alive() and time.monotonic() < end_s:
             await asyncio.sleep(_LOOK_EVERY_S)
         await asyncio.to_thread(worker.stop)

@@ -62,10 +62,10 @@ def test_it_serves_answers_with_typed_errors_and_stops_on_sigterm(process: subpr
             answer = health.Check(health_pb2.HealthCheckRequest(service=name), timeout=10)
             assert answer.status == health_pb2.HealthCheckResponse.SERVING
         with pytest.raises(grpc.RpcError) as caught:
-            list(pb_grpc.HarmonizeServiceStub(channel).Harmonize(request(pb.HarmonizeRequest), timeout=30))
+            list(pb_grpc.HarmonizeServiceStub(channel).Harmonize(request(pb.HarmonizeRequest), timeout=100))
     assert read_details(caught.value).reason == "WEIGHTS_MISSING"
     process.send_signal(signal.SIGTERM)
-    _, log = process.communicate(timeout=20)
+    _, log = process.communicate(timeout=60)
     assert process.returncode == 0
     assert b"computing on cpu in float32, 1 CPU threads" in log
     assert b"Traceback" not in log
@@ -75,7 +75,7 @@ def test_it_stops_when_standard_input_ends(process: subprocess.Popen[bytes]) -> 
     listening(process)
     assert process.stdin is not None
     process.stdin.close()
-    assert process.wait(timeout=20) == 0
+    assert process.wait(timeout=60) == 0
 
 
 def test_a_missing_extra_is_named_in_one_line() -> None:
