@@ -19,9 +19,9 @@ try:
     from painterly.service_error import ServiceError
     from painterly_harmonize.jobs.context import WorkerBroken
     from painterly_harmonize.jobs.store import StoreUnavailable
-    from painterly_harmonize.server import CannotListen, serve, work_apart
+    from painterly_harmonize.server import CannotListen, serve
     from painterly_harmonize.settings import Settings, resolve_device
-    from painterly_harmonize.worker_process import BROKEN_EXIT_CODE
+    from painterly_harmonize.worker_process import BROKEN_EXIT_CODE, work
 except ModuleNotFoundError as missing:
     if (missing.name or "").startswith("painterly"):
         raise
@@ -39,14 +39,13 @@ def main(**options: Any) -> None:
     try:
         if settings.role != "front":
             resolve_device(settings.device)
-    except ServiceError as error:
-        fail(PROGRAM, error.message)
-    set_up_logging(settings.log_level, settings.log_format)
-    try:
+        set_up_logging(settings.log_level, settings.log_format)
         if settings.role == "worker":
             work_apart(settings, Path(settings.data_folder))
         else:
             asyncio.run(serve(settings))
+    except ServiceError as error:
+        fail(PROGRAM, error.message)
     except SettingsError as error:
         fail(PROGRAM, *error.faults)
     except CannotListen as error:

@@ -9,7 +9,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -18,20 +18,17 @@ import torch
 from prometheus_client import CollectorRegistry
 
 from painterly.serving import Server, listener_of, serve_until_signal
-from painterly.serving.metrics import MetricsPort
-from painterly.serving.readiness import Check
 from painterly.v1 import harmonize_service_pb2 as pb
 from painterly.v1 import harmonize_service_pb2_grpc as pb_grpc
 from painterly.weights import WeightStore
 from painterly_harmonize.algorithm.params import NetworkName
 from painterly_harmonize.job_metrics import JobMetrics
 from painterly_harmonize.jobs.front import Front
-from painterly_harmonize.jobs.observer import Observer
 from painterly_harmonize.jobs.policy import Policy
-from painterly_harmonize.jobs.records import WorkerReport
 from painterly_harmonize.jobs.sqlite_store import open_folder
 from painterly_harmonize.jobs.store import JobStore
 from painterly_harmonize.jobs.supervisor import Supervisor
+from painterly_harmonize.metrics import FrontMetrics, StoreMetrics
 from painterly_harmonize.servicer import HarmonizeServicer
 from painterly_harmonize.settings import TEMPORARY, Settings, policy_of
 from painterly_harmonize.worker_process import STORED_NETWORKS, command, work
@@ -50,12 +47,11 @@ class CannotListen(Exception):
 async def serve(settings: Settings, *, networks: str = STORED_NETWORKS) -> None:
     """Serve until a signal; then let the running job go on for a while, interrupt it at a checkpoint, and stop.
 
-    ``networks`` names what makes the worker's networks, ``module:name``. Raises: CannotListen, StoreUnavailable,
-    SettingsError for certificates and tokens.
+    ``networks`` names what makes the worker's networks, ``module:name``. Raises: CannotListen, SettingsError,
+    StoreUnavailable.
     """
-    listener = listener_of(settings)
-    observer = JobMetrics(listener.registry)
-    policy = policy_of(settings)
+    policy, listener = policy_of(settings), listener_of(settings)
+    observer = FrontMetrics(listener.registry)
     # What is computed is computed by the worker; here are plans and measures of single pictures.
     torch.set_num_threads(1)
     with _data_folder(settings) as folder:
@@ -66,6 +62,7 @@ async def serve(settings: Settings, *, networks: str = STORED_NETWORKS) -> None:
             store.collect_strays()
             front = Front(store=store, blobs=blobs, policy=policy, observer=observer)
             servicer = HarmonizeServicer(front, WeightStore())
+            listener.registry.register(StoreMetrics(store, policy))
 
             def register(server: grpc.aio.Server) -> Sequence[str]:
                 pb_grpc.add_HarmonizeServiceServicer_to_server(servicer, server)
@@ -75,12 +72,11 @@ async def serve(settings: Settings, *, networks: str = STORED_NETWORKS) -> None:
                 await drain(front, worker, policy.drain_s)
 
             try:
-                checks = _checks(store, policy, observer)
-                server = Server(register, listener, on_drain=on_drain, checks=checks)
+                server = Server(register, listener, on_drain=on_drain, checks=checks_of(store, policy))
             except (RuntimeError, OSError) as error:
-                where = f"{settings.host}:{settings.port}"
                 raise CannotListen(
-                    f"cannot listen on {where}: {error}; choose another --host, --port or --metrics"
+                    f"cannot listen on {settings.host}:{settings.port}: {error}; choose another --host, --port or"
+                    " --metrics"
                 ) from None
             if settings.role == "all":
                 worker = Supervisor(
@@ -99,38 +95,17 @@ async def serve(settings: Settings, *, networks: str = STORED_NETWORKS) -> None:
             store.close()
 
 
-def work_apart(settings: Settings, folder: Path) -> None:
-    """Work without a server beside it, telling Prometheus if asked to. Raises: as :func:`work`, CannotListen."""
-    registry = CollectorRegistry()
-    try:
-        port = MetricsPort(settings.metrics, registry) if settings.metrics else None
-    except OSError as error:
-        raise CannotListen(f"cannot listen on {settings.metrics}: {error}; choose another --metrics") from None
-    try:
-        work(settings, folder, observer=JobMetrics(registry))
-    finally:
-        if port is not None:
-            port.close()
+def checks_of(store: JobStore, policy: Policy) -> dict[str, Callable[[], bool]]:
+    """What has to be well for jobs to be computed, by name."""
 
-
-def _checks(store: JobStore, policy: Policy, observer: Observer) -> Mapping[str, Check]:
-    """What a server needs to be of use; they may be asked from any thread."""
-    weights = WeightStore()
-
-    def living() -> tuple[WorkerReport, ...]:
-        begin = time.time() - policy.silence_s
-        return tuple(each.report for each in store.workers() if each.reported_at > begin)
-
-    def has_worker() -> bool:
-        reports = living()
-        observer.on_workers(reports)
-        return bool(reports)
-
-    def has_store() -> bool:
-        observer.on_queue(store.queue())
+    def is_store_well() -> bool:
+        store.change_mark()
         return True
 
-    return {"worker": has_worker, "store": has_store, "weights": lambda: any(map(weights.has, NETWORKS))}
+    def is_worker_well() -> bool:
+        return any(time.time() - worker.reported_at <= policy.silence_s for worker in store.workers())
+
+    return {"store": is_store_well, "worker": is_worker_well}
 
 
 async def drain(front: Front, worker: Supervisor | None, patience_s: float) -> None:
@@ -138,7 +113,7 @@ async def drain(front: Front, worker: Supervisor | None, patience_s: float) -> N
     front.drain()
     end_s = time.monotonic() + patience_s
     if worker is not None:
-        worker.drain()
+        await asyncio.to_thread(worker.drain)
         while worker.is_alive() and time.monotonic() < end_s:
             await asyncio.sleep(_LOOK_EVERY_S)
         await asyncio.to_thread(worker.stop)

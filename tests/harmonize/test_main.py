@@ -78,7 +78,7 @@ def test_it_serves_answers_with_typed_errors_and_stops_on_sigterm(process: subpr
         assert (status(health, "store"), status(health, "weights")) == ("SERVING", "NOT_SERVING")
         assert status(health, "readiness") == "NOT_SERVING"
         with pytest.raises(grpc.RpcError) as caught:
-            list(pb_grpc.HarmonizeServiceStub(channel).Harmonize(request(pb.HarmonizeRequest), timeout=30))
+            list(pb_grpc.HarmonizeServiceStub(channel).Harmonize(request(pb.HarmonizeRequest), timeout=100))
     assert read_details(caught.value).reason == "WEIGHTS_MISSING"
     text = scraped(int(str(line["metrics_port"])))
     assert {name: labels for name, labels in labels_of(text).items() if name not in OF_CALLS} == OF_JOBS

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import platformdirs
 import pytest
 import torch
 
@@ -14,6 +15,7 @@ from painterly_harmonize.settings import (
     Settings,
     describe_device,
     layer_dtype,
+    policy_of,
     resolve_device,
 )
 
@@ -36,6 +38,7 @@ def test_defaults() -> None:
         "precision": "float32",
         "cuda_graphs": "off",
         "role": "all",
+        "data_folder": str(platformdirs.user_data_path("painterly") / "harmonize"),
         "principal_jobs": 8,
         "attempts": 3,
         "request_mib": 512,
@@ -116,3 +119,17 @@ def test_a_cuda_device_has_an_index_and_a_name() -> None:
     device = resolve_device("cuda")
     assert str(device) == "cuda:0"
     assert describe_device(device) == f"cuda:0 {torch.cuda.get_device_name(0)}"
+
+
+def test_bounds_of_jobs_follow_from_settings_and_the_device() -> None:
+    settings = Settings(lease_s=6.0, spool_mib=3, request_mib=2)
+    policy = policy_of(settings, torch.device("cpu"))
+    assert (policy.lease_s, policy.renewal_s) == (6.0, 2.0)
+    assert (policy.spool_bytes, policy.request_bytes, policy.run_limit_s) == (3 << 20, 2 << 20, 0.0)
+    assert policy_of(settings, torch.device("cuda", 0)).run_limit_s == 1800.0
+    assert policy_of(Settings(run_limit_s=7.0), torch.device("cuda", 0)).run_limit_s == 7.0
+
+
+def test_a_worker_has_no_temporary_folder() -> None:
+    with pytest.raises(SettingsError, match="--data-folder .* must be that of a front for a worker"):
+        Settings(role="worker", data_folder="temporary")

@@ -14,10 +14,10 @@ class Observer:
     def on_rejected(self, reason: str) -> None:
         """A job was refused; the reason is an ErrorReason's short name."""
 
-    def on_started(self, kind: str, waited_s: float, attempt: int) -> None:
+    def on_started(self, waited_s: float, attempt: int) -> None:
         """A worker began with a job for the given time."""
 
-    def on_ended(self, kind: str, outcome: str, seconds: float) -> None:
+    def on_ended(self, outcome: str, seconds: float) -> None:
         """A worker gave a job away: succeeded, failed, cancelled, parked, queued, or lost."""
 
     def on_failed(self, reason: str) -> None:

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from painterly.errors import ServiceError, reason_name
-from painterly_harmonize.jobs.front import Accepted, Front
+from painterly_harmonize.jobs.front import Front
 from painterly_harmonize.jobs.observer import Observer
 from painterly_harmonize.jobs.records import JobRecord, Place, State
+from painterly_harmonize.jobs.streaming import Accepted
 from tests.harmonize.jobs.counting import expected, request_of
 from tests.harmonize.jobs.kit import (
     QUICK,
@@ -64,7 +65,7 @@ class Counter(Observer):
     def on_rejected(self, reason: str) -> None:
         self.rejected.append(reason)
 
-    def on_ended(self, kind: str, outcome: str, seconds: float) -> None:
+    def on_ended(self, outcome: str, seconds: float) -> None:
         self.outcomes.append(outcome)
 
     def on_checkpoint(self, seconds: float, byte_count: int) -> None:
@@ -248,9 +249,9 @@ async def test_a_stage_is_finished_early_on_request(tmp_path: Path) -> None:
             await _until(stream, "frame")
             await front.finish_stage(record)
             *_, last = [seen async for seen in stream]
-    steps = int(last.what.payload.split()[0])
+    steps = int(last_payload([last]).split()[0])
     assert 0 < steps < 1_000_000
-    assert last.what.payload == expected(steps)
+    assert last_payload([last]) == expected(steps)
 
 
 async def test_an_orphan_is_parked_at_a_checkpoint_and_goes_on_when_somebody_listens(tmp_path: Path) -> None:
@@ -291,7 +292,7 @@ def _state(store: Any, record: JobRecord) -> State | None:
 async def test_a_reader_that_comes_back_in_time_and_an_unattended_job_are_not_parked(tmp_path: Path) -> None:
     store = open_again(tmp_path)
     with worker_of(tmp_path):
-        async with front_of(tmp_path, with_policy(orphan_s=0.6)) as front:
+        async with front_of(tmp_path, with_policy(orphan_s=3.0)) as front:
             record, _ = await front.submit(submission(request_of(400, 0.002), "k"))
             for _ in range(3):
                 stream = front.stream(record)
@@ -299,7 +300,7 @@ async def test_a_reader_that_comes_back_in_time_and_an_unattended_job_are_not_pa
                 await stream.aclose()
                 await asyncio.sleep(0.1)
             await read(front, record)
-            alone, _ = await front.submit(submission(request_of(600, 0.002), "u", is_unattended=True))
+            alone, _ = await front.submit(submission(request_of(1600, 0.002), "u", is_unattended=True))
             await wait_for(lambda: _state(store, alone) is State.SUCCEEDED)
     for each in (record, alone):
         ended = store.get(each.job_id)
@@ -355,7 +356,7 @@ async def test_draining_sends_away_what_waits_and_lets_the_running_job_end(tmp_p
             *_, last = [seen async for seen in stream]
             await wait_for(lambda: store.get(waiting[""].job_id) is None)
     assert [reason_name(error.reason) for error in (*away, refused.value)] == ["DRAINING"] * 3
-    assert last.what.payload == expected(200)
+    assert last_payload([last]) == expected(200)
     assert _state(store, waiting["named"]) in (State.QUEUED, State.PARKED)
     store.close()
 
