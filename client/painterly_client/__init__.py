@@ -26,6 +26,7 @@ from painterly_client._errors import (
     ServerUnavailable,
 )
 from painterly_client._events import Event, Frame, Progress, Queued, Result, StylizationLevel
+from painterly_client._manifest import Environment, ImageDigest, Manifest
 from painterly_client._quality import QualityMeasures, QualityReport, QualityWarning, StyleMeasures
 from painterly_client._sync import Client, EventStream
 from painterly_client._types import (
@@ -88,16 +89,19 @@ __all__ = [
     "DeadlineExceeded",
     "Dilated",
     "DilationRule",
+    "Environment",
     "Event",
     "EventStream",
     "Frame",
     "GrabCut",
     "HarmonizeParameters",
     "HealthStatus",
+    "ImageDigest",
     "ImageFormat",
     "InvalidRequest",
     "JobPlan",
     "KernelShape",
+    "Manifest",
     "MaskDilation",
     "MemoryPolicy",
     "Network",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -23,7 +23,9 @@ from painterly_client._base import (
 from painterly_client._conversion import EventResponse, plan_of
 from painterly_client._errors import InvalidRequest
 from painterly_client._events import Event
+from painterly_client._manifest import Manifest
 from painterly_client._quality import QualityReport, quality_of
+from painterly_client._replaying import method_name, replay_request
 from painterly_client._types import (
     BackgroundRemoval,
     BackgroundRemovalMethod,
@@ -281,6 +283,21 @@ class Client(BaseClient):
             stream=stream,
         )
         return self._harmonize(lambda stub: stub.Harmonize, request)
+
+    def replay(
+        self,
+        manifest: Manifest,
+        images: Mapping[str, bytes],
+        *,
+        stream: StreamOptions | None = None,
+        anywhere: bool = False,
+    ) -> EventStream:
+        """Make a result again; ``images`` are the manifest's inputs, encoded, by their names.
+
+        Where the server's environment is not the manifest's it refuses, unless ``anywhere``: the bytes may then differ.
+        """
+        request = replay_request(manifest, images, stream, anywhere=anywhere)
+        return self._harmonize(lambda stub: getattr(stub, method_name(request)), request)
 
     def plan(
         self,

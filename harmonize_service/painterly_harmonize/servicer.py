@@ -47,6 +47,7 @@ from painterly_harmonize.images import (
     require_sendable,
 )
 from painterly_harmonize.jobs import JobQueue
+from painterly_harmonize.manifest import environment_of, manifest_of, require_environment
 from painterly_harmonize.planning import Decision, Planner
 from painterly_harmonize.reporting import Finished, Frame, Item, Progress, Queued
 from painterly_harmonize.settings import describe_device
@@ -198,8 +199,13 @@ class HarmonizeServicer(pb_grpc.HarmonizeServiceServicer):
         """Each event as the one field of the response's oneof. Decoding and encoding stay off the event loop."""
         order = await asyncio.to_thread(_read_order, request)
 
+        environment = pb.Environment()
+
         def work(should_stop: Callable[[], bool]) -> Generator[Event, None, None]:
-            network = self._networks(order.params.network).network
+            loaded = self._networks(order.params.network)
+            network = loaded.network
+            environment.CopyFrom(environment_of(network, loaded.checksum))
+            require_environment(request, environment)
             inputs = order.pictures.to_inputs(self._device)
             decision = self._admit(inputs, order.params, network, stages)
             hits, misses = self._styles.hit_count, self._styles.miss_count
@@ -216,7 +222,12 @@ class HarmonizeServicer(pb_grpc.HarmonizeServiceServicer):
         try:
             async with contextlib.aclosing(job.events()) as items:
                 async for item in items:
-                    yield await self._event(item, order)
+                    event = await self._event(item, order)
+                    if isinstance(item, Finished):
+                        made = (order.pictures, item.result, stages, environment, event["result"].image)
+                        manifest = await asyncio.to_thread(manifest_of, request, *made)
+                        event["result"].manifest.CopyFrom(manifest)
+                    yield event
         finally:
             job.cancel()
 

@@ -17,6 +17,7 @@ from painterly_client.cli import (
     planning,
     preparing,
     preprocessing,
+    replaying,
     serving,
     weighting,
 )
@@ -66,6 +67,7 @@ for _command in (
     harmonizing.pass2,
     planning.plan,
     evaluating.evaluate,
+    replaying.replay,
     serving.serve,
     weighting.weights,
     health.health,

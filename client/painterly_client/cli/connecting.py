@@ -19,7 +19,15 @@ class Services:
     On leaving they are stopped. Their logs are removed, unless the command fails in a way that they may explain.
     """
 
-    def __init__(self, needed: Sequence[str], endpoints: Mapping[str, str | None], session: Session) -> None:
+    def __init__(
+        self,
+        needed: Sequence[str],
+        endpoints: Mapping[str, str | None],
+        session: Session,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """``environment`` are variables for those that start."""
+        self._environment = environment
         self._needed = needed
         self._endpoints = endpoints
         self._session = session
@@ -32,7 +40,7 @@ class Services:
             for service in self._needed:
                 if not self._endpoints.get(service):
                     self._session.say(f"starting the {service} service on this machine")
-                    self._servers[service] = server = EmbeddedServer(service)
+                    self._servers[service] = server = EmbeddedServer(service, environment=self._environment)
                     starting.callback(server.stop)
             self._stack = starting.pop_all()
         return self

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from painterly_client.cli.files import (
     write_result,
     write_whole,
 )
+from painterly_client.cli.manifests import write_manifest
 from painterly_client.cli.parameters import to_json
 from painterly_client.cli.progress import level_text, make_display
 from painterly_client.cli.recording import FrameFolder, History, Keeper
@@ -26,12 +27,13 @@ from painterly_client.cli.session import Session
 
 @dataclass(frozen=True, kw_only=True)
 class Destination:
-    """Where a run's files go. ``report`` and ``frames`` are None when they were not asked for."""
+    """Where a run's files go. ``report``, ``frames`` and ``manifest`` are None when they were not asked for."""
 
     out: Path
     keep: Path
     report: Path | None
     frames: Path | None
+    manifest: Path | None
 
     @property
     def result_format(self) -> ImageFormat:
@@ -44,13 +46,16 @@ def destination_from(
 ) -> Destination:
     """Settle where the files go, before any work. Raises: click.UsageError when an input would be overwritten."""
     keep = options["keep"] or out.with_name(f"{out.stem}-work")
-    outputs = {"-o": out, **({"--report": options["report"]} if options["report"] else {})}
+    more = {f"--{name}": options[name] for name in ("report", "manifest") if options[name]}
+    outputs = {"-o": out, **more}
     check_outputs(outputs | {f"the kept {name}": keep / name for name in kept_names}, inputs)
     if options["frames"]:
         make_folder("--frames", options["frames"])
     if options["report"]:
         report.check_result_name(out)
-    return Destination(out=out, keep=keep, report=options["report"], frames=options["frames"])
+    return Destination(
+        out=out, keep=keep, report=options["report"], frames=options["frames"], manifest=options["manifest"]
+    )
 
 
 def stream_options_from(destination: Destination, options: dict[str, Any]) -> StreamOptions:
@@ -114,14 +119,18 @@ def finish(
     session: Session,
     pictures: list[tuple[str, bytes]],
     extra: dict[str, Any],
+    sources: Mapping[str, Path],
 ) -> None:
-    """Write the result and the report, say where everything is, and answer as JSON when that was asked for.
+    """Write the result, manifest and report, say where everything is, and answer as JSON when that was asked for.
 
-    ``pictures`` are what the report shows as inputs, ``extra`` are more keys of the JSON object.
+    ``pictures`` are what the report shows as inputs, ``extra`` are more keys of the JSON object, ``sources`` the files
+    that the call's pictures were read from.
     """
     result = finished.result
     write_result(destination.out, result.image)
     session.kept["result"] = destination.out
+    if destination.manifest:
+        write_manifest(destination.manifest, result, sources, destination.out)
     if destination.report:
         run = report.Run(
             title=destination.out.name,
@@ -158,6 +167,8 @@ def _say_where(finished: Finished, destination: Destination, session: Session) -
         session.say(f"kept: {', '.join(kept)}")
     if destination.report:
         session.say(f"report: {destination.report}")
+    if destination.manifest:
+        session.say(f"manifest: {destination.manifest}")
     for warning in result.quality.warnings if result.quality else ():
         session.say(f"look: {warning.message}; {warning.advice}")
 
@@ -183,4 +194,5 @@ def _result_json(finished: Finished, destination: Destination) -> dict[str, Any]
         "frames": destination.frames,
         "frame_count": finished.frame_count,
         "report": destination.report,
+        "manifest": destination.manifest,
     }

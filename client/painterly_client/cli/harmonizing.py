@@ -53,10 +53,13 @@ class Prepared:
         more = {opt.flag_of(name): path for name, path in self._more.items()}
         return {"PAINTING": self.painting, "--composite": self.composite, "--mask": self.mask, **more}
 
+    def paths(self) -> dict[str, Path]:
+        """These files by the names of the client's arguments."""
+        return {"painting": self.painting, "composite": self.composite, "mask": self.mask, **self._more}
+
     def read(self) -> dict[str, bytes]:
         """The files' bytes, as keyword arguments of the client's calls."""
-        files = {"painting": self.painting, "composite": self.composite, "mask": self.mask, **self._more}
-        return {name: read_input(name, path) for name, path in files.items()}
+        return {name: read_input(name, path) for name, path in self.paths().items()}
 
 
 def _prepared_options(*, required: bool) -> Callable[[Any], Any]:
@@ -129,7 +132,7 @@ def harmonize(ctx: click.Context, /, pictures: tuple[Path, ...], out: Path, **op
             session,
             _stage_keeper(ctx, prepared, out, keeper, session),
         )
-    finish(finished, destination, session, [*report_pictures, *files.items()], extra)
+    finish(finished, destination, session, [*report_pictures, *files.items()], extra, prepared.paths())
 
 
 def _given(painting: Path, options: dict[str, Any]) -> Prepared:
@@ -229,9 +232,9 @@ def _run_pass(ctx: click.Context, painting: Path, out: Path, options: dict[str, 
     session = ctx.ensure_object(Session)
     prepared = _given(painting, options)
     inputs = prepared.inputs()
-    files = prepared.read()
+    files, sources = prepared.read(), prepared.paths()
     if "pass1" in options:
-        inputs["--pass1"] = options["pass1"]
+        inputs["--pass1"] = sources["pass1_result"] = options["pass1"]
         files["pass1_result"] = read_input("--pass1", options["pass1"])
     destination = destination_from(out, options, inputs, [])
     parameters = opt.parameters_from(options)
@@ -243,7 +246,7 @@ def _run_pass(ctx: click.Context, painting: Path, out: Path, options: dict[str, 
         finished = follow(
             lambda: call(**files, parameters=parameters, stream=stream), destination, session, lambda _: None
         )
-    finish(finished, destination, session, list(files.items()), {})
+    finish(finished, destination, session, list(files.items()), {}, sources)
 
 
 @click.command()

@@ -189,6 +189,12 @@ stream_options = add(
         metavar="SECONDS",
         help="Least time between two frames; 0 for every iteration. [default: 1]",
     ),
+    click.option(
+        "--manifest",
+        type=OUTPUT_FILE,
+        metavar="FILE.json",
+        help="Write what the result was made from and with, for `painterly replay`.",
+    ),
     click.option("--report", type=OUTPUT_FILE, metavar="FILE.html", help="Write a page that shows the whole run."),
     click.option(
         "--keep", type=FOLDER, metavar="DIR", help="Where intermediate pictures go. [default: OUT's name + -work]"
