@@ -15,6 +15,7 @@
 
 from painterly_client._async import AsyncClient, AsyncEventStream
 from painterly_client._base import HealthStatus, Service
+from painterly_client._credentials import Credentials
 from painterly_client._errors import (
     Cancelled,
     DeadlineExceeded,
@@ -86,6 +87,7 @@ __all__ = [
     "Client",
     "Composed",
     "Compositing",
+    "Credentials",
     "DeadlineExceeded",
     "Dilated",
     "DilationRule",

@@ -23,6 +23,7 @@ from painterly_client._base import (
     Service,
 )
 from painterly_client._conversion import EventResponse, plan_of
+from painterly_client._credentials import Credentials, open_async_channel
 from painterly_client._errors import InvalidRequest
 from painterly_client._events import Event
 from painterly_client._manifest import Manifest
@@ -115,8 +116,9 @@ def _task_is_cancelled() -> bool:
 class AsyncClient(BaseClient):
     """Both services, in asyncio: :class:`Client` with coroutines, an asynchronous context manager for one event loop.
 
-    ``preprocess_endpoint`` and ``harmonize_endpoint`` are ``host:port``; either may be left out as long as no call
-    needs it. ``timeout_s`` bounds every call, a stream from its start to its result; None waits without limit. Images
+    ``preprocess_endpoint`` and ``harmonize_endpoint`` are ``host:port``, with ``https://`` before it for a server that
+    speaks TLS; either may be left out as long as no call needs it. ``credentials`` are certificates and a token.
+    ``timeout_s`` bounds every call, a stream from its start to its result; None waits without limit. Images
     are the bytes of image files. Every call raises :class:`PainterlyError`.
     """
 
@@ -126,9 +128,13 @@ class AsyncClient(BaseClient):
         preprocess_endpoint: str | None = None,
         harmonize_endpoint: str | None = None,
         timeout_s: float | None = None,
+        credentials: Credentials | None = None,
     ) -> None:
         super().__init__(
-            preprocess_endpoint=preprocess_endpoint, harmonize_endpoint=harmonize_endpoint, timeout_s=timeout_s
+            preprocess_endpoint=preprocess_endpoint,
+            harmonize_endpoint=harmonize_endpoint,
+            timeout_s=timeout_s,
+            credentials=credentials,
         )
         # A channel belongs to the event loop that runs when it is made, so none is made before the first call.
         self._channels: dict[Service, grpc.aio.Channel] = {}
@@ -424,5 +430,6 @@ class AsyncClient(BaseClient):
 
     def _channel(self, context: CallContext) -> grpc.aio.Channel:
         if context.service not in self._channels:
-            self._channels[context.service] = grpc.aio.insecure_channel(context.endpoint, options=CLIENT_OPTIONS)
+            endpoint = self._endpoints[context.service]
+            self._channels[context.service] = open_async_channel(endpoint, self._credentials, CLIENT_OPTIONS)
         return self._channels[context.service]

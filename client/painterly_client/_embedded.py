@@ -34,7 +34,10 @@ class EmbeddedServerFailed(Exception):
 
 def service_command(service: str) -> list[str]:
     """The command that runs a service (``preprocess`` or ``harmonize``) on a free port until its input ends."""
-    return [sys.executable, "-m", MODULES[service], "--host", "127.0.0.1", "--port", "0", "--exit-with-stdin"]
+    # What the environment says of servers for others does not hold for one that serves a single command.
+    own = ["--host", "127.0.0.1", "--port", "0", "--exit-with-stdin", "--log-format", "text"]
+    shared = [f"--{name}=" for name in ("tls-certificate", "tls-key", "tls-client-ca", "token-file", "metrics")]
+    return [sys.executable, "-m", MODULES[service], *own, *shared]
 
 
 class EmbeddedServer:

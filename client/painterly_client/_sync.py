@@ -21,6 +21,7 @@ from painterly_client._base import (
     Service,
 )
 from painterly_client._conversion import EventResponse, plan_of
+from painterly_client._credentials import Credentials, open_channel
 from painterly_client._errors import InvalidRequest
 from painterly_client._events import Event
 from painterly_client._manifest import Manifest
@@ -97,8 +98,9 @@ class EventStream(Iterator[Event]):
 class Client(BaseClient):
     """Both services, blocking. A context manager; safe to share between threads.
 
-    ``preprocess_endpoint`` and ``harmonize_endpoint`` are ``host:port``; either may be left out as long as no call
-    needs it. ``timeout_s`` bounds every call, a stream from its start to its result; None waits without limit. Images
+    ``preprocess_endpoint`` and ``harmonize_endpoint`` are ``host:port``, with ``https://`` before it for a server that
+    speaks TLS; either may be left out as long as no call needs it. ``credentials`` are certificates and a token.
+    ``timeout_s`` bounds every call, a stream from its start to its result; None waits without limit. Images
     are the bytes of image files. Every call raises :class:`PainterlyError`.
     """
 
@@ -108,14 +110,17 @@ class Client(BaseClient):
         preprocess_endpoint: str | None = None,
         harmonize_endpoint: str | None = None,
         timeout_s: float | None = None,
+        credentials: Credentials | None = None,
     ) -> None:
         super().__init__(
-            preprocess_endpoint=preprocess_endpoint, harmonize_endpoint=harmonize_endpoint, timeout_s=timeout_s
+            preprocess_endpoint=preprocess_endpoint,
+            harmonize_endpoint=harmonize_endpoint,
+            timeout_s=timeout_s,
+            credentials=credentials,
         )
         self._channels = {
-            service: grpc.insecure_channel(endpoint, options=CLIENT_OPTIONS)
+            service: open_channel(endpoint, self._credentials, CLIENT_OPTIONS)
             for service, endpoint in self._endpoints.items()
-            if endpoint is not None
         }
 
     def remove_background(

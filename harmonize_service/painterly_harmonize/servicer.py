@@ -107,7 +107,8 @@ class StoredNetworks:
 
 
 def _weights_error(reason: error_reason_pb2.ErrorReason.ValueType, error: WeightsError) -> ServiceError:
-    return ServiceError(reason, str(error), metadata={"weights": error.name})
+    logger.warning("%s", error)
+    return ServiceError(reason, error.told, metadata={"weights": error.name})
 
 
 @dataclass(frozen=True, kw_only=True)

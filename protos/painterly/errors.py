@@ -56,6 +56,20 @@ CODE_OF_REASON: Mapping[ErrorReason.ValueType, grpc.StatusCode] = {
     error_reason_pb2.ERROR_REASON_REMOVE_BG_CREDITS_EXHAUSTED: _PRECONDITION,
     error_reason_pb2.ERROR_REASON_REMOVE_BG_RATE_LIMITED: _EXHAUSTED,
     error_reason_pb2.ERROR_REASON_REMOVE_BG_FAILED: grpc.StatusCode.ABORTED,
+    error_reason_pb2.ERROR_REASON_MEMORY_BUDGET: _EXHAUSTED,
+    error_reason_pb2.ERROR_REASON_PRINCIPAL_LIMIT: _EXHAUSTED,
+    error_reason_pb2.ERROR_REASON_STARTING: grpc.StatusCode.UNAVAILABLE,
+    error_reason_pb2.ERROR_REASON_STORE_UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
+    error_reason_pb2.ERROR_REASON_JOB_NOT_FOUND: grpc.StatusCode.NOT_FOUND,
+    error_reason_pb2.ERROR_REASON_JOB_EXPIRED: grpc.StatusCode.NOT_FOUND,
+    error_reason_pb2.ERROR_REASON_JOB_KEY_CONFLICT: grpc.StatusCode.ALREADY_EXISTS,
+    error_reason_pb2.ERROR_REASON_JOB_ATTEMPTS_EXHAUSTED: grpc.StatusCode.INTERNAL,
+    error_reason_pb2.ERROR_REASON_WORKER_LOST: grpc.StatusCode.INTERNAL,
+    error_reason_pb2.ERROR_REASON_JOB_RUN_LIMIT: grpc.StatusCode.DEADLINE_EXCEEDED,
+    error_reason_pb2.ERROR_REASON_TOKEN_MISSING: grpc.StatusCode.UNAUTHENTICATED,
+    error_reason_pb2.ERROR_REASON_TOKEN_INVALID: grpc.StatusCode.UNAUTHENTICATED,
+    error_reason_pb2.ERROR_REASON_NOT_ALLOWED: grpc.StatusCode.PERMISSION_DENIED,
+    error_reason_pb2.ERROR_REASON_REQUEST_UNREADABLE: _INVALID,
 }
 
 

@@ -49,6 +49,11 @@ OF_REASON = {
     grpc.StatusCode.INTERNAL: ServerError,
     grpc.StatusCode.CANCELLED: Cancelled,
     grpc.StatusCode.ABORTED: ServerError,
+    grpc.StatusCode.NOT_FOUND: InvalidRequest,
+    grpc.StatusCode.ALREADY_EXISTS: InvalidRequest,
+    grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
+    grpc.StatusCode.UNAUTHENTICATED: PreconditionFailed,
+    grpc.StatusCode.PERMISSION_DENIED: PreconditionFailed,
 }
 
 

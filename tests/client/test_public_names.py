@@ -21,6 +21,7 @@ NAMES = [
     "Client",
     "Composed",
     "Compositing",
+    "Credentials",
     "DeadlineExceeded",
     "Dilated",
     "DilationRule",

@@ -9,6 +9,7 @@ import click
 from painterly_client.cli import (
     benching,
     composing,
+    configuring,
     dilating,
     evaluating,
     exits,
@@ -69,6 +70,7 @@ for _command in (
     evaluating.evaluate,
     replaying.replay,
     serving.serve,
+    configuring.config,
     weighting.weights,
     health.health,
     benching.bench,

@@ -9,6 +9,7 @@ from types import TracebackType
 from painterly_client import Client
 from painterly_client._embedded import EmbeddedServer, EmbeddedServerFailed
 from painterly_client.cli.exits import is_server_trouble
+from painterly_client.cli.securing import credentials_of
 from painterly_client.cli.session import Session
 
 
@@ -47,10 +48,13 @@ class Services:
 
     def client(self, service: str) -> Client:
         """A client of one service (``preprocess`` or ``harmonize``). Raises: EmbeddedServerFailed."""
-        endpoint = self._endpoints.get(service) or self._servers[service].endpoint()
+        given = self._endpoints.get(service)
+        endpoint = given or self._servers[service].endpoint()
+        # A service of our own knows nobody's certificates and tokens.
+        credentials = credentials_of(self._session) if given else None
         if service == "preprocess":
-            return self._stack.enter_context(Client(preprocess_endpoint=endpoint))
-        return self._stack.enter_context(Client(harmonize_endpoint=endpoint))
+            return self._stack.enter_context(Client(preprocess_endpoint=endpoint, credentials=credentials))
+        return self._stack.enter_context(Client(harmonize_endpoint=endpoint, credentials=credentials))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
