@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from painterly.errors import ServiceError
+from painterly.service_error import ServiceError
 from painterly.v1 import error_reason_pb2, image_pb2
 from painterly.v1 import harmonize_service_pb2 as pb
 from painterly_harmonize.algorithm.checkpoint import code_checksum
