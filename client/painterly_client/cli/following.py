@@ -86,7 +86,7 @@ def follow(
                 elif isinstance(event, Progress):
                     display.progress(event)
                     history.add_progress(event)
-                else:
+                elif isinstance(event, Frame):
                     history.add_frame(event)
                     if folder:
                         folder.add(event)
