@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from types import TracebackType
 
-from painterly_client import Client
+from painterly_client import Client, Reattachment
 from painterly_client._embedded import EmbeddedServer, EmbeddedServerFailed
 from painterly_client.cli.exits import is_server_trouble
 from painterly_client.cli.session import Session
@@ -16,10 +16,20 @@ class Services:
     """Context manager over a command's services.
 
     Those of ``needed`` that have no endpoint start at once, side by side; ``client`` waits for the one it is asked for.
-    On leaving they are stopped. Their logs are removed, unless the command fails in a way that they may explain.
+    ``reattachment`` and ``waits_when_busy`` are the harmonize client's. On leaving the services are stopped. Their logs
+    are removed, unless the command fails in a way that they may explain.
     """
 
-    def __init__(self, needed: Sequence[str], endpoints: Mapping[str, str | None], session: Session) -> None:
+    def __init__(
+        self,
+        needed: Sequence[str],
+        endpoints: Mapping[str, str | None],
+        session: Session,
+        *,
+        reattachment: Reattachment | None = None,
+        waits_when_busy: bool = False,
+    ) -> None:
+        self._reattachment, self._waits_when_busy = reattachment, waits_when_busy
         self._needed = needed
         self._endpoints = endpoints
         self._session = session
@@ -42,7 +52,9 @@ class Services:
         endpoint = self._endpoints.get(service) or self._servers[service].endpoint()
         if service == "preprocess":
             return self._stack.enter_context(Client(preprocess_endpoint=endpoint))
-        return self._stack.enter_context(Client(harmonize_endpoint=endpoint))
+        return self._stack.enter_context(
+            Client(harmonize_endpoint=endpoint, reattachment=self._reattachment, waits_when_busy=self._waits_when_busy)
+        )
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
