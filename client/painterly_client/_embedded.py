@@ -34,7 +34,9 @@ class EmbeddedServerFailed(Exception):
 
 def service_command(service: str) -> list[str]:
     """The command that runs a service (``preprocess`` or ``harmonize``) on a free port until its input ends."""
-    return [sys.executable, "-m", MODULES[service], "--host", "127.0.0.1", "--port", "0", "--exit-with-stdin"]
+    # Jobs end with the command, and so does what is kept of them.
+    jobs = ["--data-folder", "temporary"] if service == "harmonize" else []
+    return [sys.executable, "-m", MODULES[service], "--host", "127.0.0.1", "--port", "0", "--exit-with-stdin", *jobs]
 
 
 class EmbeddedServer:

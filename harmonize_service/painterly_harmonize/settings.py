@@ -7,10 +7,12 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import platformdirs
 import torch
 
-from painterly.errors import ServiceError
+from painterly.service_error import ServiceError
 from painterly.v1 import error_reason_pb2
+from painterly_harmonize.jobs.policy import Policy
 
 ENVIRONMENT_PREFIX = "PAINTERLY_HARMONIZE_"
 # What convolutions compute in; all else is float32 always.
@@ -23,7 +25,26 @@ _INTEGER_RANGES = {
     "queue_size": (0, 1000),
     "style_cache_mib": (0, 1 << 20),
     "memory_limit_mib": (0, 1 << 24),
+    "principal_jobs": (1, 10_000),
+    "attempts": (1, 100),
+    "request_mib": (1, 1 << 20),
+    "spool_mib": (1, 1 << 30),
 }
+_SECONDS_RANGES = {
+    "lease_s": (0.2, 3600.0),
+    "silence_s": (0.5, 3600.0),
+    "orphan_s": (0.0, 7 * 86_400.0),
+    "checkpoint_s": (0.0, 86_400.0),
+    "run_limit_s": (-1.0, 7 * 86_400.0),
+    "result_retention_s": (1.0, 365 * 86_400.0),
+    "event_retention_s": (1.0, 365 * 86_400.0),
+    "heartbeat_s": (0.05, 3600.0),
+    "drain_s": (0.0, 3600.0),
+}
+ROLES = ("all", "front", "worker")
+# The data folder of a server whose jobs need not outlive it.
+TEMPORARY = "temporary"
+_RUN_LIMIT_CUDA_S = 1800.0
 
 
 class SettingsError(ValueError):
@@ -50,6 +71,17 @@ class Settings:
     the device's memory, MiB; 0 is all that is free. ``precision`` is what convolutions compute in: ``float32``, or less
     of it where a device gains speed by that: ``tf32``, ``bfloat16``. With ``cuda_graphs`` ``on`` a CUDA device
     replays recorded iterations.
+
+    ``role`` is ``front`` (answers calls), ``worker`` (computes) or ``all``; several of each may share the
+    ``data_folder`` of one machine, by default that of the user's data; ``temporary`` is removed at the end. ``lease_s``
+    is how long a worker's right to a job lasts unless renewed, ``silence_s`` after how long a silent one is replaced,
+    ``attempts`` how often a job is tried whose workers are lost. A named job is parked when nobody has listened for
+    ``orphan_s``. ``checkpoint_s`` lies between two checkpoints at least. ``run_limit_s`` bounds how long a job runs, 0
+    for ever; -1 is 1800 on a CUDA device and for ever on a CPU. Results are kept for ``result_retention_s``, what came
+    before them for ``event_retention_s``, and all that is kept takes at most ``spool_mib``, MiB. ``principal_jobs``
+    bounds the jobs of one authenticated caller, ``request_mib`` the requests that are being read, MiB. A stream is
+    silent for at most ``heartbeat_s``. A running job may go on for ``drain_s`` when the server stops. Times are in
+    seconds.
     """
 
     host: str = "127.0.0.1"
@@ -61,15 +93,36 @@ class Settings:
     memory_limit_mib: int = 0
     precision: str = "float32"
     cuda_graphs: str = "off"
+    role: str = "all"
+    data_folder: str = field(default_factory=lambda: str(platformdirs.user_data_path("painterly") / "harmonize"))
+    principal_jobs: int = 8
+    attempts: int = 3
+    request_mib: int = 512
+    spool_mib: int = 20_480
+    lease_s: float = 15.0
+    silence_s: float = 30.0
+    orphan_s: float = 60.0
+    checkpoint_s: float = 15.0
+    run_limit_s: float = -1.0
+    result_retention_s: float = 86_400.0
+    event_retention_s: float = 3600.0
+    heartbeat_s: float = 10.0
+    drain_s: float = 30.0
     log_level: str = "INFO"
     exit_with_stdin: bool = False
 
     def __post_init__(self) -> None:
         faults = [
             _fault(name, getattr(self, name), f"must be from {low} to {high}")
-            for name, (low, high) in _INTEGER_RANGES.items()
+            for name, (low, high) in (*_INTEGER_RANGES.items(), *_SECONDS_RANGES.items())
             if not low <= getattr(self, name) <= high
         ]
+        if self.role not in ROLES:
+            faults.append(_fault("role", self.role, f"must be one of {', '.join(ROLES)}"))
+        if not self.data_folder:
+            faults.append(_fault("data_folder", self.data_folder, f"must be a folder, or {TEMPORARY}"))
+        if self.data_folder == TEMPORARY and self.role == "worker":
+            faults.append(_fault("data_folder", self.data_folder, "must be a front's folder for a worker"))
         if not self.host:
             faults.append(_fault("host", self.host, "must be a host name or an address"))
         if not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", self.device):
@@ -93,13 +146,18 @@ def read_settings(
 
     Raises: SettingsError with every fault of all settings.
     """
-    values: dict[str, str | int] = {}
+    values: dict[str, str | int | float] = {}
     faults: list[str] = []
     for name, flag in flags.items():
         text = flag if flag is not None else environment.get(ENVIRONMENT_PREFIX + name.upper())
         if text is None:
             continue
-        if name not in _INTEGER_RANGES:
+        if name in _SECONDS_RANGES:
+            if re.fullmatch(r"[+-]?\d{1,9}(\.\d{1,9})?", text.strip()):
+                values[name] = float(text)
+            else:
+                faults.append(_fault(name, text, "must be a number of seconds"))
+        elif name not in _INTEGER_RANGES:
             values[name] = text.upper() if name == "log_level" else text
         elif re.fullmatch(r"[+-]?\d{1,9}", text.strip()):
             values[name] = int(text)
@@ -117,6 +175,29 @@ def read_settings(
 def _fault(name: str, value: object, rule: str) -> str:
     flag = "--" + name.replace("_", "-")
     return f"{flag} (or {ENVIRONMENT_PREFIX}{name.upper()}) {rule}, got {value!r}"
+
+
+def policy_of(settings: Settings, device: torch.device | None = None) -> Policy:
+    """The bounds of jobs, for the device that computes them; without one those that a front needs."""
+    by_device_s = _RUN_LIMIT_CUDA_S if device is not None and device.type == "cuda" else 0.0
+    return Policy(
+        lease_s=settings.lease_s,
+        renewal_s=settings.lease_s / 3,
+        attempts=settings.attempts,
+        orphan_s=settings.orphan_s,
+        result_retention_s=settings.result_retention_s,
+        event_retention_s=settings.event_retention_s,
+        spool_bytes=settings.spool_mib << 20,
+        queue_size=settings.queue_size,
+        principal_jobs=settings.principal_jobs,
+        request_bytes=settings.request_mib << 20,
+        checkpoint_s=settings.checkpoint_s,
+        run_limit_s=by_device_s if settings.run_limit_s < 0 else settings.run_limit_s,
+        heartbeat_s=settings.heartbeat_s,
+        silence_s=settings.silence_s,
+        sweep_s=min(10.0, settings.lease_s),
+        drain_s=settings.drain_s,
+    )
 
 
 def set_up_torch(threads: int, precision: str) -> None:

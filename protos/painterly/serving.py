@@ -140,14 +140,14 @@ class Listener:
 class Server:
     """A started server: its bound port, and a graceful stop that first tells the health service.
 
-    ``register`` adds the servicers and returns their full service names; ``on_drain`` is called as the stop begins.
+    ``register`` adds the servicers and returns their full service names; ``on_drain`` is awaited as the stop begins.
     """
 
     def __init__(
         self,
         register: Callable[[grpc.aio.Server], Sequence[str]],
         listener: Listener,
-        on_drain: Callable[[], None] = lambda: None,
+        on_drain: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._listener = listener
         self._on_drain = on_drain
@@ -169,7 +169,8 @@ class Server:
     async def stop(self) -> None:
         """Report NOT_SERVING, refuse new calls, let running ones end within the grace, cancel the rest."""
         await self._health.enter_graceful_shutdown()
-        self._on_drain()
+        if self._on_drain is not None:
+            await self._on_drain()
         await self._server.stop(self._listener.grace_s)
 
 

@@ -575,7 +575,8 @@ def test_parity_joint_validity_matches_by_shared_cells() -> None:
         grams[measure] = reference.gram(soft * matched, soft.sum())
     whole = Problem.around_mask(pictures, network, pass1.STYLE_TAPS, reach=176, alignment=16)
     painting_taps = network.features(pictures.painting * 255, pass1.STYLE_TAPS)
-    found, area = pass1.style_gram_targets(whole, painting_taps, never)["relu5_1"]
+    matches = pass1.style_matches(whole, painting_taps, never)
+    found, area = pass1.style_gram_targets(whole, painting_taps, matches)["relu5_1"]
     torch.testing.assert_close(found, grams["joint cosine"])
     torch.testing.assert_close(area, soft.sum())
     assert relative(found, grams["cosine"]) > 1e-3

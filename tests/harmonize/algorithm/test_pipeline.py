@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from painterly_harmonize.algorithm import canvas, masks, pass2, patch_search, postprocess
+from painterly_harmonize.algorithm.continuation import PassControl
 from painterly_harmonize.algorithm.errors import AlgorithmError, MaskEmpty, ParameterError, StageFailed, Stopped
 from painterly_harmonize.algorithm.level_estimate import estimate_level
 from painterly_harmonize.algorithm.params import (
@@ -622,9 +623,12 @@ def test_quantized_first_results_are_whole_levels(quantize: bool, monkeypatch: p
         styles: StyleCache,
         chunk_elements: int,
         note_style: Callable[[Tensor], None],
+        control: PassControl,
     ) -> Generator[Iterate, None, Tensor]:
         seen.append(pass1_result)
-        return original(working, pass1_result, params, weights, network, check, styles, chunk_elements, note_style)
+        return original(
+            working, pass1_result, params, weights, network, check, styles, chunk_elements, note_style, control
+        )
 
     monkeypatch.setattr(pass2, "run_pass2", recording)
     events = all_events(toy_inputs(), replace(PARAMS, parity=ParityParams(quantize_pass1_result=quantize)))
