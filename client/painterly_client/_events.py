@@ -23,7 +23,6 @@ class RestartReason(str, Enum):
     REQUEST_DIFFERS = "request_differs"
     WEIGHTS_DIFFER = "weights_differ"
     VERSION_DIFFERS = "version_differs"
-    DEVICE_DIFFERS = "device_differs"
 
 
 @dataclass(frozen=True, kw_only=True)
