@@ -170,12 +170,9 @@ class StreamReader:
 
     def _is_told(self, event: Event) -> bool:
         """Whether a stream that was taken up again says once more what its reader knows."""
-        before = self._accepted
-        if isinstance(event, Accepted) and before is not None:
+        if isinstance(event, Accepted) and self._accepted is not None:
             # That it was begun for the first time is no news.
-            is_same_attempt = max(event.attempt, 1) == max(before.attempt, 1)
-            is_same_place = event.resumed_from == before.resumed_from
-            return is_same_attempt and is_same_place and event.restart_reason == before.restart_reason
+            return event.attempt <= max(self._accepted.attempt, 1)
         return isinstance(event, Queued) and self._attempt_count > 1 and event == self._last_event
 
     def _silence(self) -> ErrorDetails:

@@ -102,7 +102,7 @@ def follow(
                     history.add_progress(event)
                 elif isinstance(event, Frame):
                     _keep_frame(event, order, history, folder, keeper)
-                elif isinstance(event, Accepted) and (event.resumed_from or event.restart_reason):
+                elif isinstance(event, Accepted) and event.attempt > 1:
                     session.say(resumption_text(event))
                 on_event(stream, history)
     except BaseException:
