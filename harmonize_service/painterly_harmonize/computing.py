@@ -7,7 +7,7 @@ import json
 import logging
 import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -180,29 +180,30 @@ class Computer:
 
 def _resumed(
     compute: Callable[[bytes | None], Iterator[Event]], state: bytes | None, kind: Kind
-) -> tuple[Iterator[Event], Place | None, str]:
+) -> tuple[Generator[Event, None, None], Place | None, str]:
     """The run's events, where it goes on, and why it does not go on at the checkpoint."""
     if state is None:
-        return compute(None), None, ""
+        return _chained((), compute(None)), None, ""
     events = compute(state)
     try:
         first = next(events)
         position = checkpoints.position(state)
     except CheckpointMismatch as error:
         logger.warning("a checkpoint is not used: %s", error)
-        return compute(None), None, _restart_reason(error)
+        return _chained((), compute(None)), None, _restart_reason(error)
     except CheckpointInvalid as error:
         logger.warning("a checkpoint is not used: %s", error)
-        return compute(None), None, "damaged"
+        return _chained((), compute(None)), None, "damaged"
     place = Place(stage=position.stage.value, iteration=position.iteration)
     if position.is_finished:
         place = _next_place(place, kind)
-    return _chained(first, events), place, ""
+    return _chained((first,), events), place, ""
 
 
-def _chained(first: Event, rest: Iterator[Event]) -> Iterator[Event]:
+def _chained(first: tuple[Event, ...], rest: Iterator[Event]) -> Generator[Event, None, None]:
+    """All events; closing it closes the run."""
     try:
-        yield first
+        yield from first
         yield from rest
     finally:
         getattr(rest, "close", lambda: None)()

@@ -14,9 +14,9 @@ from painterly_harmonize.algorithm.stage import Stage
 from painterly_harmonize.conversion import STAGE_NUMBERS, duration
 from painterly_harmonize.job_events import resume_point
 from painterly_harmonize.job_requests import KINDS
-from painterly_harmonize.jobs.front import Waits
 from painterly_harmonize.jobs.policy import Policy
 from painterly_harmonize.jobs.records import JobRecord, Place, State, WorkerRecord
+from painterly_harmonize.jobs.streaming import Waits
 
 _STATES = {
     State.QUEUED: pb.JOB_STATE_QUEUED,
@@ -34,7 +34,8 @@ _DEFAULT_PAGE_SIZE = 50
 
 def job_message(record: JobRecord, waits: Waits | None, policy: Policy) -> pb.Job:
     """A job."""
-    failure = record.failure
+    told = record.failure
+    failure = told and pb.JobFailure(reason=told.reason, message=told.message, metadata=told.metadata)
     message = pb.Job(
         job_id=record.job_id,
         job_key=record.job_key,
@@ -47,7 +48,7 @@ def job_message(record: JobRecord, waits: Waits | None, policy: Policy) -> pb.Jo
         progress=_progress(record.place),
         checkpoint=resume_point(record.checkpoint_place),
         attempt=record.attempt,
-        failure=failure and pb.JobFailure(reason=failure.reason, message=failure.message, metadata=failure.metadata),
+        failure=failure,
         runs_unattended=record.is_unattended,
     )
     if waits is not None:

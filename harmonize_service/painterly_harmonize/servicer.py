@@ -34,8 +34,9 @@ from painterly_harmonize.job_answers import (
 from painterly_harmonize.job_events import accepted_event
 from painterly_harmonize.job_requests import KINDS, Kind, digest, read_order, require_job_key
 from painterly_harmonize.jobs import refusals
-from painterly_harmonize.jobs.front import Accepted, Front, Seen, Submission, Waits
+from painterly_harmonize.jobs.front import Front, Submission
 from painterly_harmonize.jobs.records import JobRecord, StoredEvent, WorkerReport
+from painterly_harmonize.jobs.streaming import Accepted, Seen, Waits, wait_of
 from painterly_harmonize.planning import Planner, Speed
 from painterly_harmonize.principals import current_principal
 
@@ -110,9 +111,7 @@ class HarmonizeServicer(pb_grpc.HarmonizeServiceServicer):
         queue = await self._front.queue()
         shown = records[:size]
         return pb.ListJobsResponse(
-            jobs=[
-                job_message(record, self._front.wait_of(queue, record.job_id), self._front.policy) for record in shown
-            ],
+            jobs=[job_message(record, wait_of(queue, record.job_id), self._front.policy) for record in shown],
             next_page_token=str(shown[-1].number) if len(records) > size else "",
         )
 
@@ -172,7 +171,7 @@ class HarmonizeServicer(pb_grpc.HarmonizeServiceServicer):
         return await self._front.job(current_principal(), job_id)
 
     async def _told(self, record: JobRecord) -> pb.Job:
-        waits = self._front.wait_of(await self._front.queue(), record.job_id)
+        waits = wait_of(await self._front.queue(), record.job_id)
         return job_message(record, waits, self._front.policy)
 
     async def _worker(self) -> WorkerReport:

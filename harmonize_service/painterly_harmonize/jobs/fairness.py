@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
-from painterly_harmonize.jobs.records import Queue, Waiting
+from painterly_harmonize.jobs.records import Queue, Running, Waiting
 
 
 def claim_order(waiting: Iterable[Waiting], last_claims: Mapping[str, float]) -> tuple[Waiting, ...]:
@@ -32,7 +32,7 @@ def position(queue: Queue, index: int) -> int:
 
 def estimated_wait_s(queue: Queue, index: int, now: float) -> float | None:
     """How long the waiting job of that index will wait; None where a job before it has no prediction."""
-    before = [*queue.running, *queue.waiting[:index]]
+    before: list[Running | Waiting] = [*queue.running, *queue.waiting[:index]]
     if any(job.predicted_s <= 0 for job in before):
         return None
     running_s = sum(max(0.0, job.predicted_s - (now - job.started_at)) for job in queue.running)

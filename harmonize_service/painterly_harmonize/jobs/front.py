@@ -14,12 +14,10 @@ from typing import TypeVar
 
 from painterly.service_error import ServiceError, reason_name
 from painterly_harmonize.jobs import refusals
-from painterly_harmonize.jobs.fairness import estimated_wait_s, position
 from painterly_harmonize.jobs.observer import Observer
 from painterly_harmonize.jobs.policy import Policy
-from painterly_harmonize.jobs.records import JobRecord, NewJob, Queue, State, StoredEvent, WorkerRecord
+from painterly_harmonize.jobs.records import JobRecord, NewJob, Queue, State, WorkerRecord
 from painterly_harmonize.jobs.store import (
-    BadCursor,
     BlobMissing,
     BlobStore,
     JobStore,
@@ -28,14 +26,14 @@ from painterly_harmonize.jobs.store import (
     QueueFull,
     StoreUnavailable,
 )
-from painterly_harmonize.jobs.watching import Subscription, Watching
+from painterly_harmonize.jobs.streaming import Reading, Seen
+from painterly_harmonize.jobs.watching import Watching
 
 logger = logging.getLogger(__name__)
 
 _Value = TypeVar("_Value")
 _STORE_THREADS = 4
 _PUT_TRIES = 5
-FRAME_SLOT = "frame"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,34 +47,6 @@ class Submission:
     digest: Mapping[str, str]
     is_unattended: bool = False
     predicted_s: float = 0.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Accepted:
-    """The stream begins, or the job goes on after an interruption."""
-
-    record: JobRecord
-
-
-@dataclass(frozen=True, kw_only=True)
-class Waits:
-    """The job waits behind ``position`` others."""
-
-    position: int
-    estimated_wait_s: float | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Silence:
-    """Nothing has happened for a while."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Seen:
-    """One thing of a stream, and the cursor behind it."""
-
-    what: Accepted | Waits | Silence | StoredEvent
-    cursor: str
 
 
 class Front:
@@ -213,15 +183,6 @@ class Front:
         """The workers that have given a sign of life."""
         return await self._call(self._store.workers)
 
-    def wait_of(self, queue: Queue, job_id: str) -> Waits | None:
-        """Where a job is in the queue; None when it does not wait."""
-        for index, waiting in enumerate(queue.waiting):
-            if waiting.job_id == job_id:
-                return Waits(
-                    position=position(queue, index), estimated_wait_s=estimated_wait_s(queue, index, time.time())
-                )
-        return None
-
     async def stream(self, record: JobRecord, after: str = "", *, is_new: bool = False) -> AsyncGenerator[Seen, None]:
         """What there is and what comes of a job behind a cursor. Ends with the job.
 
@@ -229,83 +190,24 @@ class Front:
         JOB_EXPIRED, DRAINING, STORE_UNAVAILABLE, FIELD_OUT_OF_RANGE for the cursor; RuntimeError for a bug.
         """
         subscription = self._watching.subscribe(record.job_id, is_named=record.is_named)
+        reading = Reading(
+            store=self._store,
+            policy=self.policy,
+            observer=self._observer,
+            record=record,
+            subscription=subscription,
+            call=self._call,
+            requeue=self._requeued,
+            must_end=lambda is_running: self._is_ending or (self.is_draining and not is_running),
+        )
         try:
-            async with contextlib.aclosing(self._seen(record, after, subscription, is_new=is_new)) as things:
+            async with contextlib.aclosing(reading.seen(after, is_new=is_new)) as things:
                 async for seen in things:
                     yield seen
         finally:
             is_read_on = self._watching.unsubscribe(subscription)
             if not record.is_named and not is_read_on:
                 self._leave(record.job_id)
-
-    async def _seen(
-        self, record: JobRecord, cursor: str, subscription: Subscription, *, is_new: bool
-    ) -> AsyncGenerator[Seen, None]:
-        yield Seen(what=Accepted(record=record), cursor=cursor)
-        waits: Waits | None = None
-        numbers = {FRAME_SLOT: 0} if is_new else {}
-        began_s = spoke_s = time.monotonic()
-        while True:
-            subscription.changed.clear()
-            now_record, events, queue = await self._call(self._look, record.job_id, cursor)
-            if now_record is None:
-                raise refusals.cancelled()
-            subscription.is_waiting = now_record.state is State.QUEUED
-            found = self.wait_of(queue, record.job_id) if queue is not None else None
-            if found is None and is_new and waits is None:
-                found = Waits(position=0, estimated_wait_s=0.0)
-            if found is not None and (waits is None or found.position != waits.position):
-                waits = found
-                yield Seen(what=found, cursor=cursor)
-                spoke_s = time.monotonic()
-            for event in events:
-                self._count(event, numbers, began_s)
-                cursor = event.cursor
-                yield Seen(what=event, cursor=cursor)
-                spoke_s = time.monotonic()
-            if events:
-                continue
-            if now_record.is_ended:
-                _raise_end(now_record)
-                return
-            if self._is_ending or (self.is_draining and now_record.state is not State.RUNNING):
-                raise refusals.draining()
-            if now_record.state is State.PARKED:
-                await self._call(self._requeued, now_record)
-                continue
-            silence_s = self.policy.heartbeat_s - (time.monotonic() - spoke_s)
-            with contextlib.suppress(TimeoutError, asyncio.TimeoutError):
-                await asyncio.wait_for(subscription.changed.wait(), max(silence_s, 0.001))
-            if time.monotonic() - spoke_s >= self.policy.heartbeat_s:
-                yield Seen(what=Silence(), cursor=cursor)
-                spoke_s = time.monotonic()
-
-    def _look(self, job_id: str, cursor: str) -> tuple[JobRecord | None, Sequence[StoredEvent], Queue | None]:
-        # The job first: what ended before it was read has its last event among those read after.
-        record = self._store.get(job_id)
-        if record is None:
-            return None, (), None
-        try:
-            events = self._store.events(job_id, cursor) if record.state is not State.EXPIRED else ()
-        except BadCursor:
-            raise refusals.bad_cursor(cursor) from None
-        except BlobMissing:
-            record = self._store.get(job_id)
-            if record is not None and record.state is not State.EXPIRED:
-                return record, (), None  # the newest took its place meanwhile
-            raise refusals.expired(job_id) from None
-        return record, events, self._store.queue() if record.state is State.QUEUED else None
-
-    def _count(self, event: StoredEvent, numbers: dict[str, int], began_s: float) -> None:
-        if event.slot != FRAME_SLOT:
-            return
-        before = numbers.get(event.slot)
-        if before == 0:
-            self._observer.on_first_frame(time.monotonic() - began_s)
-        if before is not None and event.number > before + 1:
-            self._observer.on_frames_dropped(event.number - before - 1)
-        numbers[event.slot] = event.number
-        self._observer.on_frames_sent(1)
 
     def _leave(self, job_id: str) -> None:
         def leave() -> None:
@@ -348,13 +250,3 @@ class Front:
             logger.warning("the store failed: %s", error)
             self._observer.on_store_error()
             raise self._refused(refusals.store_unavailable()) from error
-
-
-def _raise_end(record: JobRecord) -> None:
-    """Nothing for a job that succeeded. Raises: what a caller is told about any other."""
-    if record.state is State.FAILED and record.failure is not None:
-        raise refusals.of_failure(record.failure)
-    if record.state is State.CANCELLED:
-        raise refusals.cancelled()
-    if record.state is State.EXPIRED:
-        raise refusals.expired(record.job_id)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 import threading
+from collections.abc import Iterator
 
 from painterly_harmonize.jobs.worker import Worker
 
@@ -15,10 +18,10 @@ def follow_orders(worker: Worker) -> threading.Event:
     is_abandoned = threading.Event()
 
     def follow() -> None:
-        for line in sys.stdin:
-            if line.strip() == DRAIN:
+        for order in _orders(sys.stdin.fileno()):
+            if order == DRAIN:
                 worker.drain()
-            elif line.strip() == STOP:
+            elif order == STOP:
                 worker.stop()
                 return
         is_abandoned.set()
@@ -26,3 +29,12 @@ def follow_orders(worker: Worker) -> threading.Event:
 
     threading.Thread(target=follow, name="painterly-orders", daemon=True).start()
     return is_abandoned
+
+
+def _orders(descriptor: int) -> Iterator[str]:
+    # Not by sys.stdin: a thread that waits in it keeps the interpreter from ending.
+    rest = b""
+    with contextlib.suppress(OSError):
+        while read := os.read(descriptor, 1024):
+            *orders, rest = (rest + read).split(b"\n")
+            yield from (order.decode() for order in orders)

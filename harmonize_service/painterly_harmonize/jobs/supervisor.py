@@ -66,9 +66,7 @@ class Supervisor:
         self._is_stopping.set()
         self._thread.join()
         self._order(STOP)
-        with contextlib.suppress(BrokenPipeError):
-            assert self._process.stdin is not None
-            self._process.stdin.close()
+        self._close_orders()
         self._await_end(_STOP_S)
         self._forget()
 
@@ -84,6 +82,11 @@ class Supervisor:
             assert self._process.stdin is not None
             self._process.stdin.write(f"{order}\n".encode())
             self._process.stdin.flush()
+
+    def _close_orders(self) -> None:
+        with self._lock, contextlib.suppress(BrokenPipeError):
+            assert self._process.stdin is not None
+            self._process.stdin.close()
 
     def _supervise(self) -> None:
         shortest_s, longest_s = self._policy.restart_s
@@ -101,6 +104,7 @@ class Supervisor:
                 logger.error("worker %s is silent; it is killed", self._worker_id)
                 self._process.kill()
             logger.error("worker %s ended with code %s", self._worker_id, self._process.wait())
+            self._close_orders()
             is_up = False
             self._observer.on_worker(False)
             self._forget()

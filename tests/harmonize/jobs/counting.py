@@ -57,7 +57,9 @@ def count(context: JobContext) -> Emission:
         if step == wish["crash_at"] and wish["crash_at"]:
             os._exit(1)
         if step == wish["fail_at"] and wish["fail_at"]:
-            raise JobFailed(Failure(reason="MASK_EMPTY", message="nothing is inside", field="mask", metadata={"field": "mask"}))
+            raise JobFailed(
+                Failure(reason="MASK_EMPTY", message="nothing is inside", field="mask", metadata={"field": "mask"})
+            )
         value, step = _next(value, step), step + 1
         place = Place(stage="pass1", iteration=step, iteration_count=wish["steps"])
         context.emit(Emission(write=partial(_bytes, step), slot="frame", place=place))

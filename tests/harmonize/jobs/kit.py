@@ -12,12 +12,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from painterly_harmonize.jobs.front import Accepted, Front, Seen, Silence, Submission, Waits
+from painterly_harmonize.jobs.front import Front, Submission
 from painterly_harmonize.jobs.observer import Observer
 from painterly_harmonize.jobs.policy import Policy
 from painterly_harmonize.jobs.records import ANONYMOUS, JobRecord, NewJob, StoredEvent
 from painterly_harmonize.jobs.sqlite_store import SqliteJobStore, open_folder
 from painterly_harmonize.jobs.store import BlobStore, JobStore
+from painterly_harmonize.jobs.streaming import Accepted, Seen, Silence, Waits
 from painterly_harmonize.jobs.worker import Worker
 from tests.harmonize.jobs.counting import command, count, report_of
 

@@ -228,9 +228,7 @@ def test_principals_take_turns() -> None:
 
 
 def test_positions_and_waits_are_counted_from_what_runs_and_waits_before() -> None:
-    waiting = tuple(
-        Waiting(job_id=str(n), principal="a", number=n, queued_at=n, predicted_s=10.0) for n in range(3)
-    )
+    waiting = tuple(Waiting(job_id=str(n), principal="a", number=n, queued_at=n, predicted_s=10.0) for n in range(3))
     running = (Running(job_id="r", started_at=100.0, predicted_s=8.0),)
     queue = Queue(waiting=waiting, running=running, worker_count=1)
     assert [position(queue, index) for index in range(3)] == [0, 1, 2]

@@ -1,6 +1,6 @@
 """The real server with the real worker process over the toy network: ``python -m tests.harmonize.jobs.toy_process``.
 
-Its arguments are settings as ``name=value``. ``TOY_PACE_S`` in the environment is how long each step of the network takes.
+Its arguments are settings as ``name=value``. ``TOY_PACE_S`` in the environment is how long a step of the network takes.
 """
 
 from __future__ import annotations
