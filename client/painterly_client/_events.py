@@ -1,9 +1,14 @@
-"""What a stream of harmonizing yields: ``Queued* (Progress | Frame)* Result``, exactly one ``Result``, last."""
+"""What a stream of harmonizing yields: ``Accepted Queued* (Progress | Frame)* Result``, exactly one ``Result``, last.
+
+Heartbeats come wherever nothing else came for a while, and ``Accepted`` once more whenever the job goes on after an
+interruption on the server.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import TypeAlias
 
 from painterly_client._manifest import Manifest
@@ -11,11 +16,54 @@ from painterly_client._quality import QualityReport
 from painterly_client._types import HarmonizeParameters, ImageFormat, Stage
 
 
+class RestartReason(str, Enum):
+    """Why a job that was interrupted did not go on where its checkpoint was."""
+
+    NO_CHECKPOINT = "no_checkpoint"
+    CHECKPOINT_DAMAGED = "checkpoint_damaged"
+    REQUEST_DIFFERS = "request_differs"
+    WEIGHTS_DIFFER = "weights_differ"
+    VERSION_DIFFERS = "version_differs"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResumePoint:
+    """How far a checkpoint is: ``iteration`` steps of ``stage`` are done."""
+
+    stage: Stage
+    iteration: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accepted:
+    """The server has the job. ``job_id`` names it there; one that is ``named`` outlives its call.
+
+    ``resumed_from`` is where an interrupted job goes on, None for one that begins at its begin; ``restart_reason`` says
+    why it does not go on at its checkpoint. ``attempt`` counts how often it was begun, 0 as long as it waits for the
+    first time.
+    """
+
+    job_id: str
+    named: bool
+    resumed_from: ResumePoint | None = None
+    restart_reason: RestartReason | None = None
+    attempt: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Heartbeat:
+    """The job is still there; nothing else was sent for a while."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Queued:
-    """The job waits. ``position`` is the number of jobs before this one; 0 means it starts next."""
+    """The job waits. ``position`` is the number of jobs before this one; 0 means it starts next.
+
+    ``estimated_wait_s`` is how long it will probably wait; None when the server cannot tell.
+    """
 
     position: int
+    estimated_wait_s: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,4 +135,4 @@ class Result:
     manifest: Manifest | None = None
 
 
-Event: TypeAlias = Queued | Progress | Frame | Result
+Event: TypeAlias = Accepted | Queued | Progress | Frame | Heartbeat | Result

@@ -34,7 +34,7 @@ def replay_request(
         given, needed = (", ".join(sorted(names)) or "none" for names in (images, manifest.inputs))
         raise invalid("FIELD_REQUIRED", f"images: {needed} are needed, not {given}", field="images")
     own = manifest.environment
-    return kind(
+    request = kind(
         parameters=parameters_message(manifest.parameters, pb.HarmonizeParameters, "parameters"),
         stream=parameters_message(stream, pb.StreamOptions, "stream"),
         expected_environment=None
@@ -47,8 +47,10 @@ def replay_request(
             weights_checksum=own.weights_checksum,
             versions=own.versions,
         ),
-        **{name: image_message(data, name) for name, data in images.items()},
     )
+    for name, data in images.items():
+        getattr(request, name).CopyFrom(image_message(data, name))
+    return request
 
 
 def method_name(request: ReplayRequest) -> str:

@@ -47,7 +47,7 @@ def replay(ctx: click.Context, /, manifest: Path, out: Path | None, **options: A
     images = read_inputs(file)
     settings = {} if options["anyway"] else _settings(file.manifest.environment)
     needed = {"harmonize": options["harmonize_endpoint"]}
-    with Services(("harmonize",), needed, session, settings) as services:
+    with Services(("harmonize",), needed, session, environment=settings) as services:
         stream = StreamOptions(omit_frames=True, result_format=file.result_format)
         client = services.client("harmonize")
         result = _result(client.replay(file.manifest, images, stream=stream, anywhere=options["anyway"]), session)
