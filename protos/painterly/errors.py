@@ -15,6 +15,7 @@ from google.protobuf import any_pb2, duration_pb2
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
+from painterly.texts import one_line
 from painterly.v1 import error_reason_pb2
 from painterly.v1.error_reason_pb2 import ErrorReason
 
@@ -72,11 +73,16 @@ CODE_OF_REASON: Mapping[ErrorReason.ValueType, grpc.StatusCode] = {
 }
 
 
+# A status has to fit into headers of 8 KiB, where the message stands three times and not only in ASCII.
+_MAX_MESSAGE_BYTES, _MAX_VALUE_BYTES = 800, 200
+
+
 class ServiceError(Exception):
     """An error that a caller is meant to see.
 
     ``field`` is the proto field path at fault, when there is one; it also becomes ``metadata["field"]`` and a
-    ``BadRequest`` violation. ``retry_after_s`` becomes ``RetryInfo``.
+    ``BadRequest`` violation. ``retry_after_s`` becomes ``RetryInfo``. Message and metadata may repeat what a caller
+    sent: they are kept as one printable line each, short enough for the headers that they travel in.
     """
 
     def __init__(
@@ -90,9 +96,10 @@ class ServiceError(Exception):
     ) -> None:
         super().__init__(message)
         self.reason = reason
-        self.message = message
+        self.message = one_line(message, _MAX_MESSAGE_BYTES)
         self.field = field
-        self.metadata = {**({"field": field} if field else {}), **(metadata or {})}
+        values = {**({"field": field} if field else {}), **(metadata or {})}
+        self.metadata = {name: one_line(value, _MAX_VALUE_BYTES) for name, value in values.items()}
         self.retry_after_s = retry_after_s
 
     @property
