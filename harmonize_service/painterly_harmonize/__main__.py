@@ -79,8 +79,11 @@ async def serve(settings: Settings, device: torch.device) -> None:
         pb_grpc.add_HarmonizeServiceServicer_to_server(servicer, server)
         return (SERVICE_NAME,)
 
+    async def on_drain() -> None:
+        queue.drain(listener.grace_s - _FAREWELL_S)
+
     try:
-        server = Server(register, listener, on_drain=lambda: queue.drain(listener.grace_s - _FAREWELL_S))
+        server = Server(register, listener, on_drain=on_drain)
     except (RuntimeError, OSError) as error:
         fail(
             PROGRAM,

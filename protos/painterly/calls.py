@@ -15,7 +15,8 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/-]{1,128}")
 
 @dataclass(kw_only=True)
 class Call:
-    """One call. ``method`` is ``package.Service/Method``; ``code`` is its status by name once it has ended.
+    """One call. ``method`` is ``package.Service/Method``; ``code`` is its status by name once it has ended, and
+    ``reason`` the short name of its ErrorReason if it was refused.
 
     ``principal`` is known once the caller has been authenticated, ``job_id`` once there is a job.
     """
@@ -25,6 +26,7 @@ class Call:
     principal: str = ANONYMOUS
     job_id: str = ""
     code: str = ""
+    reason: str = ""
     began_s: float = field(default_factory=time.monotonic)
 
     @property

@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 from painterly.calls import current_call
 
 # In this order, and only those that a line has.
-_FIELDS = ("request_id", "job_id", "principal", "method", "code", "ms")
+_FIELDS = ("request_id", "job_id", "principal", "method", "code", "reason", "ms")
 
 
 def set_up_logging(level: str, form: str) -> None:
@@ -23,10 +23,10 @@ def set_up_logging(level: str, form: str) -> None:
 
 def _known(record: logging.LogRecord) -> dict[str, object]:
     call = current_call()
-    known = {}
+    known: dict[str, object] = {}
     for name in _FIELDS:
-        value = getattr(record, name, None) or (getattr(call, name, None) if call else None)
-        if value or value == 0:
+        value = getattr(record, name, getattr(call, name, ""))
+        if value != "":
             known[name] = value
     return known
 

@@ -8,9 +8,8 @@ import json
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from painterly.errors import ServiceError, read_details
-from painterly.serving import Listener, Server
+from painterly.serving import Listener, Server, readiness
 from painterly.v1 import error_reason_pb2
 from painterly.v1 import harmonize_service_pb2 as harmonize_pb
 from painterly.v1 import preprocess_service_pb2 as pb
@@ -50,7 +49,11 @@ async def cancelled_within(request: Any = None, context: Any = None) -> Any:
 
 @contextlib.asynccontextmanager
 async def running(
-    *, compose: Any = answer, stream: Any = None, grace_s: float = 0.1, on_drain: Callable[[], None] = lambda: None
+    *,
+    compose: Any = answer,
+    stream: Any = None,
+    grace_s: float = 0.1,
+    on_drain: Callable[[], Awaitable[None]] | None = None,
 ) -> AsyncIterator[tuple[Server, grpc.aio.Channel]]:
     def register(server: grpc.aio.Server) -> list[str]:
         add_PreprocessServiceServicer_to_server(Preprocess(Compose=compose), server)
@@ -202,14 +205,17 @@ async def test_a_stream_that_nobody_reads_is_closed_at_once_when_its_caller_leav
 
 
 async def test_a_stop_lets_running_calls_end_and_refuses_new_ones() -> None:
-    begun, release, drained = asyncio.Event(), asyncio.Event(), threading.Event()
+    begun, release, drained = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def drain() -> None:
+        drained.set()
 
     async def wait(request: Any, context: Any) -> pb.ComposeResponse:
         begun.set()
         await release.wait()
         return pb.ComposeResponse()
 
-    async with running(compose=wait, grace_s=5, on_drain=drained.set) as (server, channel):
+    async with running(compose=wait, grace_s=5, on_drain=drain) as (server, channel):
         call = asyncio.ensure_future(compose(channel))
         await begun.wait()
         assert not drained.is_set()
@@ -322,3 +328,55 @@ def test_a_second_signal_stops_at_once() -> None:
         assert server.wait(5) == -signal.SIGTERM
         with pytest.raises(grpc.RpcError):
             call.result()
+
+
+async def statuses(channel: grpc.aio.Channel, *names: str) -> list[str]:
+    stub = health_pb2_grpc.HealthStub(channel)
+    answers = [await stub.Check(health_pb2.HealthCheckRequest(service=name), timeout=5) for name in names]
+    return [health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status) for answer in answers]
+
+
+async def test_health_tells_what_each_check_finds_and_all_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readiness, "_INTERVAL_S", 0.02)
+    holds = {"weights": True, "store": False}
+
+    def broken() -> bool:
+        raise OSError
+
+    checks: dict[str, Callable[[], bool]] = {name: lambda name=name: holds[name] for name in holds}  # type: ignore[misc]
+    server = Server(lambda _: [PREPROCESS_NAME], Listener(grace_s=0.1), checks={**checks, "worker": broken})
+    await server.start()
+    try:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+            names = ("weights", "store", "worker", "readiness", "", PREPROCESS_NAME)
+            assert await statuses(channel, *names) == [
+                *("SERVING", "NOT_SERVING", "NOT_SERVING", "NOT_SERVING"),
+                *("SERVING", "SERVING"),
+            ]
+            holds.update(store=True, weights=False)
+            await asyncio.sleep(0.2)
+            assert await statuses(channel, "weights", "store", "readiness") == ["NOT_SERVING", "SERVING", "NOT_SERVING"]
+    finally:
+        await server.stop()
+
+
+async def test_without_checks_a_server_is_ready_until_it_stops() -> None:
+    async with running() as (server, channel):
+        assert await statuses(channel, "readiness") == ["SERVING"]
+        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service="readiness"))
+        assert (await watch.read()).status == SERVING
+        stopping = asyncio.create_task(server.stop())
+        assert (await watch.read()).status == NOT_SERVING
+        await stopping
+
+
+async def test_the_pause_of_a_stop_is_there_for_others_to_notice() -> None:
+    server = Server(lambda _: [PREPROCESS_NAME], Listener(grace_s=0.1, drain_pause_s=0.5))
+    await server.start()
+    begin = time.monotonic()
+    stopping = asyncio.create_task(server.stop())
+    await asyncio.sleep(0.1)
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as late:
+        assert await statuses(late, "", PREPROCESS_NAME, "readiness") == 3 * ["NOT_SERVING"]
+    await stopping
+    assert 0.5 <= time.monotonic() - begin < 3

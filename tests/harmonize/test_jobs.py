@@ -36,6 +36,7 @@ RESULT = Result(
     blend_pixel_count=2,
     working_size=(20, 30),
     style_mask=None,
+    iteration_counts={},
     params=HarmonizeParams(),
     level=StylizationLevel(value=5, is_estimated=False),
 )

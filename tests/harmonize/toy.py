@@ -150,8 +150,11 @@ async def running(
         pb_grpc.add_HarmonizeServiceServicer_to_server(servicer, server)
         return (SERVICE_NAME,)
 
+    async def on_drain() -> None:
+        queue.drain(patience_s)
+
     listener = Listener(grace_s=2)
-    server = Server(register, listener, on_drain=lambda: queue.drain(patience_s))
+    server = Server(register, listener, on_drain=on_drain)
     await server.start()
     try:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}", options=CHANNEL_OPTIONS) as channel:

@@ -56,3 +56,18 @@ class StageFailed(RuntimeError):
 
 class Stopped(Exception):
     """The caller asked to stop."""
+
+
+class CheckpointInvalid(ValueError):
+    """Bytes that are no checkpoint, or not all of one: the run has to begin anew."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(f"the checkpoint cannot be used: {message}; begin anew")
+
+
+class CheckpointMismatch(ValueError):
+    """A checkpoint of another run. ``difference`` says what differs."""
+
+    def __init__(self, difference: str) -> None:
+        super().__init__(f"the checkpoint is of another run: {difference}; begin anew")
+        self.difference = difference

@@ -9,6 +9,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from painterly_harmonize.algorithm.continuation import PassState, restored, taken
+from painterly_harmonize.algorithm.errors import CheckpointInvalid
+
 # A function's gradient, and its loss terms for whoever wants to look at them.
 Evaluation = tuple[Tensor, Mapping[str, Tensor]]
 
@@ -25,12 +28,13 @@ _QUESTION_PERIODS = {"cpu": 1, "cuda": 25}
 class Step:
     """One iteration: the vector after the step, and the loss terms where the step began.
 
-    ``vector`` is overwritten by the next step.
+    ``vector`` is overwritten by the next step, and so is what ``state`` returns: the tensors to go on from.
     """
 
     iteration: int
     vector: Tensor
     losses: Mapping[str, Tensor]
+    state: Callable[[], dict[str, Tensor]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,16 +54,17 @@ class Plateau:
     Only every 25 iterations is the loss fetched from the device.
     """
 
-    def __init__(self, min_improvement: float) -> None:
+    def __init__(self, min_improvement: float, least: float = float("inf")) -> None:
+        """``least`` is what another one had come to."""
         self._min_improvement = min_improvement
-        self._least = float("inf")
+        self.least = least
 
     def is_reached(self, iteration: int, loss: Tensor) -> bool:
         """Whether to stop after ``iteration``, counted from 1, which began with the scalar ``loss``."""
         if not self._min_improvement or iteration % PLATEAU_PERIOD:
             return False
-        before, self._least = self._least, min(float(loss), self._least)
-        return self._least > (1 - self._min_improvement) * before
+        before, self.least = self.least, min(float(loss), self.least)
+        return self.least > (1 - self._min_improvement) * before
 
 
 class _History:
@@ -111,7 +116,8 @@ class _History:
 
     def _solve(self, moves: Tensor, changes: Tensor) -> tuple[Tensor, Tensor]:
         """a and c, in the order of the rows, from Sᵀ g and Yᵀ g."""
-        order = 1 + (self._count + self._slots) % self._size
+        # Only what has been written: a run that ends early computes then as one that was meant to be as short.
+        order = 1 + (self._count + self._slots[: self._offered]) % self._offered
         triangle = self._move_changes[order[:, None], order].triu()
         curvatures = triangle.diagonal()
         # An empty slot is a row and column of zeros: with a one on the diagonal it takes no part.
@@ -122,6 +128,28 @@ class _History:
         second = _solve(triangle.T, right, upper=False)
         empty = torch.zeros_like(moves)
         return empty.index_copy(0, order, first), empty.index_copy(0, order, second)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What it takes to go on, not copied."""
+        return {
+            "pairs": self._pairs[: 2 * (self._offered + 1)],
+            "move_changes": self._move_changes,
+            "changes": self._changes,
+            "scale": self._scale,
+            "count": self._count,
+        }
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take over what :meth:`tensors` gave. Raises: CheckpointInvalid."""
+        rows = len(taken(tensors, "pairs"))
+        if rows % 2 or not 2 <= rows <= len(self._pairs):
+            raise CheckpointInvalid(f"pairs must be 2 to {len(self._pairs)} rows, an even number, but are {rows}")
+        self._offered = rows // 2 - 1
+        self._pairs[:rows] = restored(tensors, "pairs", self._pairs[:rows])
+        self._move_changes = restored(tensors, "move_changes", self._move_changes)
+        self._changes = restored(tensors, "changes", self._changes)
+        self._scale = restored(tensors, "scale", self._scale)
+        self._count = restored(tensors, "count", self._count)
 
 
 def _solve(triangle: Tensor, right: Tensor, *, upper: bool) -> Tensor:
@@ -158,6 +186,28 @@ class _Lbfgs:
         self.vector += torch.where(self.is_steep & self.is_moving, move, 0)
         self.is_moving = self.is_moving & ~(move.abs().max() <= self._tolerances.move)
 
+    def tensors(self) -> dict[str, Tensor]:
+        """What it takes to go on after a step, not copied."""
+        assert self._previous is not None
+        return {
+            "vector": self.vector,
+            "previous": self._previous,
+            "move": self._move,
+            "is_finite": self.is_finite,
+            "is_steep": self.is_steep,
+            "is_moving": self.is_moving,
+            **self._history.tensors(),
+        }
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take over what :meth:`tensors` gave, but for the vector. Raises: CheckpointInvalid."""
+        self._previous = restored(tensors, "previous", self.vector)
+        self._move = restored(tensors, "move", self.vector)
+        self.is_finite = restored(tensors, "is_finite", self.is_finite)
+        self.is_steep = restored(tensors, "is_steep", self.is_steep)
+        self.is_moving = restored(tensors, "is_moving", self.is_moving)
+        self._history.restore(tensors)
+
     def _first_move(self, gradient: Tensor) -> Tensor:
         if self._max_step:
             # Large enough to learn the curvature from at once.
@@ -174,6 +224,7 @@ def minimize(
     history_size: int,
     tolerances: Tolerances = NEVER,
     max_step: float = 0.0,
+    resume: PassState | None = None,
 ) -> Iterator[Step]:
     """Minimize by L-BFGS, yielding after every step; ``evaluate`` is called once per iteration.
 
@@ -181,20 +232,29 @@ def minimize(
     and the last update is not evaluated again. With ``max_step`` no entry moves farther in a step, which is then
     shortened as a whole, and in the first step the steepest entry moves by one, or ``max_step`` where that is less.
     Ends early only by ``tolerances``. On an accelerator nothing waits for it but a question every 25 iterations whether
-    to go on; a vector that has met a tolerance no longer moves.
+    to go on; a vector that has met a tolerance no longer moves. With ``resume`` it goes on after that state, whose
+    vector must be ``start``.
 
-    Raises: FloatingPointError when gradients are not finite.
+    Raises: FloatingPointError when gradients are not finite; CheckpointInvalid.
     """
     state = _Lbfgs(start, min(history_size, iteration_count), learning_rate, tolerances, max_step)
+    finished = 0
+    if resume is not None:
+        state.restore(resume.tensors)
+        # It is as large as the history: let go of it.
+        finished, resume = resume.iteration, None
     period = _QUESTION_PERIODS[start.device.type]
-    for iteration in range(1, iteration_count + 1):
+
+    def is_asked(iteration: int) -> bool:
+        return iteration % period == 0 or iteration == iteration_count
+
+    for iteration in range(finished + 1, iteration_count + 1):
+        if is_asked(iteration - 1) and not bool(state.is_moving):
+            return
         gradient, losses = evaluate(state.vector)
         state.step(gradient)
-        asked = iteration % period == 0 or iteration == iteration_count
-        if asked and not bool(state.is_finite):
+        if is_asked(iteration) and not bool(state.is_finite):
             raise FloatingPointError("the gradient is not finite")
-        if asked and not bool(state.is_steep):
+        if is_asked(iteration) and not bool(state.is_steep):
             return
-        yield Step(iteration=iteration, vector=state.vector, losses=losses)
-        if asked and not bool(state.is_moving):
-            return
+        yield Step(iteration=iteration, vector=state.vector, losses=losses, state=state.tensors)

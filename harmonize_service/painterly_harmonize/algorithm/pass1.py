@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from painterly_harmonize.algorithm.continuation import PassControl
 from painterly_harmonize.algorithm.losses import (
     content_gradient,
     content_loss,
@@ -53,34 +54,52 @@ class _Term:
         return gradient
 
 
-def style_gram_targets(
+def style_matches(
     problem: Problem,
     painting: Mapping[str, Tensor],
     check: Callable[[], None],
     chunk_elements: int | None = None,
-) -> dict[str, tuple[Tensor, Tensor]]:
-    """Per style tap the Gram matrix of the matched painting features, C×C, and the mask's area.
+) -> dict[str, Tensor]:
+    """Per style tap the flat painting position that each masked position is matched with, int64.
 
-    ``painting`` holds the whole painting's features, 1×C×h×w per tap. Source: sections 2.1 and 2.2.
+    ``painting`` holds the whole painting's features, 1×C×h×w per tap. Source: section 2.1.
     """
     measure = Measure.JOINT_COSINE if problem.working.parity.joint_validity_matching else Measure.COSINE
-    targets = {}
+    matches = {}
     for tap in STYLE_TAPS:
-        mask, composite = problem.soft_masks[tap].flatten(), problem.features.taps[tap].cells
-        positions = torch.nonzero(mask).flatten()
         style = painting[tap][0]
-        match, _ = nearest_neighbor_field(
-            composite[0],
+        matches[tap], _ = nearest_neighbor_field(
+            problem.features.taps[tap].cells[0],
             style,
-            positions,
+            torch.nonzero(problem.soft_masks[tap].flatten()).flatten(),
             measure,
             allowed=problem.working.style_cells((style.shape[-2], style.shape[-1])),
             chunk_elements=chunk_elements,
             check=check,
         )
-        matched = style.flatten(1)[:, match] * mask[positions]
+    return matches
+
+
+def style_gram_targets(
+    problem: Problem, painting: Mapping[str, Tensor], matches: Mapping[str, Tensor]
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """Per style tap the Gram matrix of the matched painting features, C×C, and the mask's area. Source: section 2.2."""
+    targets = {}
+    for tap in STYLE_TAPS:
+        mask = problem.soft_masks[tap].flatten()
+        weights = mask[torch.nonzero(mask).flatten()]
+        matched = painting[tap][0].flatten(1)[:, matches[tap]] * weights
         targets[tap] = (gram_matrix(matched, mask.sum()), mask.sum())
     return targets
+
+
+def _kept_matches(control: PassControl, problem: Problem, painting: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The matches of the state that the pass goes on from. Raises: CheckpointInvalid."""
+    matches = {}
+    for tap in STYLE_TAPS:
+        features, count = painting[tap], int(problem.soft_masks[tap].count_nonzero())
+        matches[tap] = control.matches(tap, count, features.shape[-2] * features.shape[-1], features.device)
+    return matches
 
 
 def run_pass1(
@@ -90,18 +109,26 @@ def run_pass1(
     check: Callable[[], None],
     styles: StyleCache | None = None,
     chunk_elements: int | None = None,
+    control: PassControl | None = None,
 ) -> Generator[Iterate, None, Tensor]:
     """Run the first pass, yielding every iterate; returns its output at working size, not yet blended or clipped.
 
-    ``chunk_elements`` is how many pairs of positions are compared at a time.
-    Raises: StageFailed; whatever ``check`` raises.
+    ``chunk_elements`` is how many pairs of positions are compared at a time. Where ``control`` has a state, the next
+    iteration is the first that is yielded.
+    Raises: StageFailed; CheckpointInvalid; whatever ``check`` raises.
     """
-    yield beginning(Stage.PASS1, params.iteration_count, working)
+    control = control or PassControl()
+    if not control.is_resumed:
+        yield beginning(Stage.PASS1, params.iteration_count, working)
     painting = (styles or StyleCache()).features(network, working.painting * working.pixel_scale, STYLE_TAPS)
     check()
     problem = Problem.around_mask(working, network, STYLE_TAPS, reach=REACH_PX, alignment=ALIGNMENT_PX)
     check()
-    targets = style_gram_targets(problem, painting, check, chunk_elements)
+    if control.is_resumed:
+        matches = _kept_matches(control, problem, painting)
+    else:
+        matches = style_matches(problem, painting, check, chunk_elements)
+    targets = style_gram_targets(problem, painting, matches)
     terms = {
         tap: _Term(
             params=params,
@@ -119,4 +146,4 @@ def run_pass1(
         gradient = total_variation_gradient(pixels, partial=working.parity.partial_total_variation)
         return params.total_variation_weight * mask * gradient
 
-    return (yield from problem.optimize(Stage.PASS1, params, terms, smooth, Tolerances()))
+    return (yield from problem.optimize(Stage.PASS1, params, terms, smooth, Tolerances(), control, matches))

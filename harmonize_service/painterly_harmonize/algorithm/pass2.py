@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from painterly_harmonize.algorithm import losses as loss
+from painterly_harmonize.algorithm.continuation import PassControl
 from painterly_harmonize.algorithm.errors import MaskEmpty
 from painterly_harmonize.algorithm.gradients import unit_norm
 from painterly_harmonize.algorithm.masks import area_resize, binary_tap_mask, tight_tap_mask
@@ -141,21 +143,29 @@ def run_pass2(
     styles: StyleCache | None = None,
     chunk_elements: int | None = None,
     note_style: Callable[[Tensor], None] = lambda _cells: None,
+    control: PassControl | None = None,
 ) -> Generator[Iterate, None, Tensor]:
     """Run the second pass, yielding every iterate; returns its output at working size, not yet blended or clipped.
 
     ``pass1_result`` (1×3×h×w) steers the matching only: start and content are the composite's (section 3.4).
     ``chunk_elements`` is how many pairs of positions are compared at a time; ``note_style`` is told which cells of the
-    painting lend their style, bool h×w of the reference tap.
-    Raises: MaskEmpty, StageFailed; whatever ``check`` raises.
+    painting lend their style, bool h×w of the reference tap. Where ``control`` has a state, the next iteration is the
+    first that is yielded.
+    Raises: MaskEmpty, StageFailed, CheckpointInvalid; whatever ``check`` raises.
     """
-    yield beginning(Stage.PASS2, params.iteration_count, working)
+    control = control or PassControl()
+    if not control.is_resumed:
+        yield beginning(Stage.PASS2, params.iteration_count, working)
     painting = (styles or StyleCache()).features(network, working.painting * working.pixel_scale, STYLE_TAPS)
     check()
-    matches = consistent_matches(
-        working, pass1_result, painting[REFERENCE_TAP], network, params.refinement_guide, check, chunk_elements
-    )
     reference_size = (painting[REFERENCE_TAP].shape[-2], painting[REFERENCE_TAP].shape[-1])
+    if control.is_resumed:
+        count = int(reference_cells(working.mask, reference_size)[0].count_nonzero())
+        matches = control.matches(REFERENCE_TAP, count, math.prod(reference_size), network.device)
+    else:
+        matches = consistent_matches(
+            working, pass1_result, painting[REFERENCE_TAP], network, params.refinement_guide, check, chunk_elements
+        )
     selected = selected_style_positions(matches, reference_size, params.ring_radius_cells)
     allowed = working.style_cells(reference_size)
     if allowed is not None:
@@ -185,7 +195,7 @@ def run_pass2(
         gradient = loss.total_variation_gradient(pixels, partial=working.parity.partial_total_variation)
         return unit_norm(mask * gradient, weights.total_variation)
 
-    return (yield from problem.optimize(Stage.PASS2, params, terms, smooth, NEVER))
+    return (yield from problem.optimize(Stage.PASS2, params, terms, smooth, NEVER, control, {REFERENCE_TAP: matches}))
 
 
 def _histogram_table(

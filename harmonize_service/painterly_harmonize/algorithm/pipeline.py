@@ -2,44 +2,23 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Generator, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import TypeVar
 
 import torch
-from torch import Tensor
 
-from painterly_harmonize.algorithm import masks, pass1, pass2, postprocess
-from painterly_harmonize.algorithm.canvas import Canvas
-from painterly_harmonize.algorithm.errors import AlgorithmError, StageFailed
-from painterly_harmonize.algorithm.level_estimate import estimate_level
-from painterly_harmonize.algorithm.matching import default_chunk_elements, upsample_positions
-from painterly_harmonize.algorithm.memory import is_out_of_memory, release_memory
+from painterly_harmonize.algorithm import masks
+from painterly_harmonize.algorithm.checkpoint import Identity
+from painterly_harmonize.algorithm.checkpoint import why_not as difference_from
+from painterly_harmonize.algorithm.errors import AlgorithmError
+from painterly_harmonize.algorithm.journal import Journal, OnCheckpoint
 from painterly_harmonize.algorithm.params import HarmonizeParams
-from painterly_harmonize.algorithm.problem import Working, raise_if, working_long_side, working_pictures
-from painterly_harmonize.algorithm.region import region_around
-from painterly_harmonize.algorithm.stage import (
-    Event,
-    Inputs,
-    Iterate,
-    Result,
-    Stage,
-    StageResult,
-    StylizationLevel,
-    with_style_region,
-)
+from painterly_harmonize.algorithm.stage import Event, Inputs, Stage
+from painterly_harmonize.algorithm.stages import Stages
 from painterly_harmonize.algorithm.style_cache import StyleCache
-from painterly_harmonize.algorithm.style_level import Pass2Weights, painting_noise, pass2_weights
 from painterly_harmonize.algorithm.vgg import FeatureNetwork
 
-logger = logging.getLogger(__name__)
-
 Run = Iterator[Event]
-_Event = TypeVar("_Event", bound=Event)
-# A painting's noise is measured at its own size, at most the paper's, whatever size the passes have.
-_NOISE_LONG_SIDE_PX = 700
 StopQuestion = Callable[[], bool]
 
 
@@ -49,6 +28,10 @@ def harmonize(
     network: FeatureNetwork,
     should_stop: StopQuestion,
     styles: StyleCache | None = None,
+    *,
+    checkpoint: bytes | None = None,
+    on_checkpoint: OnCheckpoint | None = None,
+    should_finish_stage: StopQuestion = lambda: False,
 ) -> Run:
     """Both passes and the post-processing.
 
@@ -56,9 +39,18 @@ def harmonize(
     one Result last. An Iterate's callables are valid until the next event. ``should_stop`` is asked at least once per
     iteration. What is learned of the painting goes into ``styles``, and is taken from there.
 
-    Raises: AlgorithmError, StageFailed, Stopped.
+    ``on_checkpoint`` is called after each iteration of a pass, when its event was handed out, and once more after the
+    pass's StageResult, with what makes a checkpoint of the run as it then is; it costs nothing where that is not
+    called. With such a ``checkpoint`` the run goes on after the last event before it: with the same bytes on the same
+    CPU and as many threads, and else with what rounding makes of it. Post-processing has none and begins anew. Where it
+    is refused the caller begins without; :func:`why_not` tells why. ``should_finish_stage`` is asked once after each
+    iteration of a pass; where it says so the pass ends with what it has and the run goes on to the next stage.
+
+    Raises: AlgorithmError, StageFailed, Stopped, CheckpointInvalid, CheckpointMismatch.
     """
-    job = _Job(inputs, params, network, should_stop, styles)
+    journal = _begin(inputs, params, network, tuple(Stage), checkpoint, on_checkpoint)
+    del checkpoint
+    job = Stages(inputs, params, network, should_stop, should_finish_stage, styles, journal)
     first = yield from job.pass1()
     second = yield from job.pass2(job.blended(first))
     final = yield from job.postprocess(second)
@@ -71,9 +63,15 @@ def run_pass1(
     network: FeatureNetwork,
     should_stop: StopQuestion,
     styles: StyleCache | None = None,
+    *,
+    checkpoint: bytes | None = None,
+    on_checkpoint: OnCheckpoint | None = None,
+    should_finish_stage: StopQuestion = lambda: False,
 ) -> Run:
     """Pass 1 alone; events and errors as in :func:`harmonize`."""
-    job = _Job(inputs, params, network, should_stop, styles)
+    journal = _begin(inputs, params, network, (Stage.PASS1,), checkpoint, on_checkpoint)
+    del checkpoint
+    job = Stages(inputs, params, network, should_stop, should_finish_stage, styles, journal)
     first = yield from job.pass1()
     yield job.result(job.carry_back(first), job.canvas.pass_weight)
 
@@ -84,204 +82,44 @@ def run_pass2(
     network: FeatureNetwork,
     should_stop: StopQuestion,
     styles: StyleCache | None = None,
+    *,
+    checkpoint: bytes | None = None,
+    on_checkpoint: OnCheckpoint | None = None,
+    should_finish_stage: StopQuestion = lambda: False,
 ) -> Run:
     """Pass 2 alone, from ``inputs.pass1_result``; events and errors as in :func:`harmonize`."""
     if inputs.pass1_result is None:
         raise AlgorithmError("pass1_result", "is needed to run the second pass")
-    job = _Job(inputs, params, network, should_stop, styles)
+    journal = _begin(inputs, params, network, (Stage.PASS2,), checkpoint, on_checkpoint)
+    del checkpoint
+    job = Stages(inputs, params, network, should_stop, should_finish_stage, styles, journal)
     first = masks.resize(inputs.pass1_result.to(job.canvas.painting), job.working_size)
     second = yield from job.pass2(first)
     yield job.result(job.carry_back(second), job.canvas.pass_weight)
 
 
-class _Job:
-    """One run: its pictures at both sizes, and the stages over them."""
+def why_not(
+    checkpoint: bytes,
+    inputs: Inputs,
+    params: HarmonizeParams,
+    network: FeatureNetwork,
+    stages: Iterable[Stage] = tuple(Stage),
+) -> str | None:
+    """Why a run over ``stages`` cannot go on from a checkpoint, in words; None where it can.
 
-    def __init__(
-        self,
-        inputs: Inputs,
-        params: HarmonizeParams,
-        network: FeatureNetwork,
-        should_stop: StopQuestion,
-        styles: StyleCache | None,
-    ) -> None:
-        torch.manual_seed(params.seed)
-        inputs = with_style_region(inputs, params.style_region)
-        self._network, self._styles = network, styles or StyleCache()
-        self._chunk_elements = default_chunk_elements(network.device)
-        self._check = raise_if(should_stop)
-        self._check()
-        long_side = working_long_side(inputs.mask, params.working_long_side_px, params.object_size_px)
-        self._working: Working = working_pictures(inputs, long_side, params.parity, network)
-        self.canvas = Canvas(
-            inputs,
-            like=self._working.painting,
-            wide_blend=params.parity.wide_blend_kernel,
-            truncate=params.parity.truncate_on_export,
-        )
-        self._level = _level(inputs.painting, params.stylization_level)
-        self._params = replace(params, stylization_level=self._level.value)
-        self._noise = painting_noise(self._style_source())
-        self._pass2_weights: Pass2Weights | None = None
-        self._style_cells: Tensor | None = None
-
-    def _style_source(self) -> Tensor:
-        """The painting for its noise: the rectangle around what lends its hand."""
-        painting = _at_most(self.canvas.whole_painting, _NOISE_LONG_SIDE_PX)
-        if self.canvas.style_mask is None:
-            return painting
-        cells = masks.style_cells(self.canvas.style_mask, (painting.shape[-2], painting.shape[-1]))
-        return region_around(cells[None, None].to(painting), 1, 1).crop(painting)
-
-    @property
-    def working_size(self) -> tuple[int, int]:
-        height, width = self._working.painting.shape[-2:]
-        return height, width
-
-    def pass1(self) -> Generator[Event, None, Tensor]:
-        """Pass 1 at working size, and its picture as a StageResult; returns the output at working size."""
-        steps = partial(pass1.run_pass1, self._working, self._params.pass1, self._network, self._check, self._styles)
-        output = yield from self._within_memory(steps)
-        yield StageResult(stage=Stage.PASS1, image=self.canvas.finished(self.carry_back(output)))
-        return output
-
-    def blended(self, output: Tensor) -> Tensor:
-        """The first pass's picture as the second reads it, at working size."""
-        picture = self._working.blend(output)
-        if self._params.parity.quantize_pass1_result:
-            picture = (picture.clamp(0, 1) * 255).round() / 255
-        return picture
-
-    def pass2(self, pass1_result: Tensor) -> Generator[Event, None, Tensor]:
-        """Pass 2 at working size, and its picture as a StageResult; returns the output at working size."""
-        own = self._params.pass2
-        plain = pass2_weights(self._level.value, self._noise, content=own.content_weight)
-        self._pass2_weights = Pass2Weights(
-            content=plain.content,
-            style=plain.style * own.style_weight_scale,
-            histogram=plain.histogram * own.histogram_weight_scale,
-            total_variation=plain.total_variation * own.total_variation_weight_scale,
-        )
-        steps = partial(
-            pass2.run_pass2,
-            self._working,
-            pass1_result,
-            own,
-            self._pass2_weights,
-            self._network,
-            self._check,
-            self._styles,
-            note_style=self._note_style,
-        )
-        output = yield from self._within_memory(steps)
-        yield StageResult(stage=Stage.PASS2, image=self.canvas.finished(self.carry_back(output)))
-        return output
-
-    def _note_style(self, cells: Tensor) -> None:
-        self._style_cells = cells
-
-    def _within_memory(self, make: Callable[..., Generator[_Event, None, Tensor]]) -> Generator[_Event, None, Tensor]:
-        """Run a stage, and once more where memory did not suffice: with smaller chunks and nothing kept of paintings.
-
-        ``make`` is given ``chunk_elements``, how many pairs to compare at a time. Raises: the second error as it is.
-        """
-        try:
-            return (yield from self._checked(make(chunk_elements=self._chunk_elements)))
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            logger.warning("out of memory, the stage begins once more with less held at a time: %s", error)
-        # Only here, with the error and its frames gone, nothing holds on to the stage's tensors.
-        self._chunk_elements //= 2
-        self._styles.clear()
-        release_memory(self._network.device)
-        return (yield from self._checked(make(chunk_elements=self._chunk_elements)))
-
-    def _checked(self, steps: Generator[_Event, None, Tensor]) -> Generator[_Event, None, Tensor]:
-        while True:
-            self._check()
-            try:
-                yield next(steps)
-            except StopIteration as end:
-                output: Tensor = end.value
-                release_memory(self._network.device)
-                return output
-
-    def carry_back(self, output: Tensor) -> Tensor:
-        """A pass's picture at the painting's own size, over the canvas's region."""
-        return self.canvas.carry_back(output, self._working)
-
-    def postprocess(self, output: Tensor) -> Generator[Event, None, Tensor]:
-        """Post-processing at the painting's own size; returns the finished picture over the canvas's region."""
-        return (yield from self._within_memory(lambda **_: self._postprocessed(output)))
-
-    def _postprocessed(self, output: Tensor) -> Generator[Event, None, Tensor]:
-        params, canvas = self._params.postprocess, self.canvas
-        preview = self._working.blend(output)
-        image = self.carry_back(output).clamp(0, 1)
-        if not params.skip_chrominance_denoising:
-            image = postprocess.denoise_chrominance(image, canvas.composite)
-        if params.skip_patch_synthesis:
-            yield _shown(preview, 0, 1)
-            yield _shown(preview, 1, 1)
-        else:
-            support = (canvas.final_weight > 0).to(image.dtype)
-            for step in postprocess.synthesize_patches(
-                image, canvas.whole_painting, support, self._check, canvas.style_mask
-            ):
-                if isinstance(step, Tensor):
-                    image = step
-                else:
-                    yield _shown(preview, step.finished, step.total)
-        return masks.blend(image, canvas.painting, canvas.final_weight)
-
-    def _style_mask(self, image: Tensor) -> Tensor | None:
-        """Which pixels of the painting lent their style to the second pass, bool H×W on the CPU."""
-        if self._style_cells is None:
-            return None
-        return upsample_positions(self._style_cells.cpu(), (image.shape[0], image.shape[1]))
-
-    def result(self, picture: Tensor, weight: Tensor) -> Result:
-        """The finished picture from its part over the canvas's region and the weight of its last blend.
-
-        It is checked: it is finite, and the painting is untouched outside the blend. Raises: StageFailed.
-        """
-        if not bool(torch.isfinite(picture).all()):
-            raise StageFailed("result", "the picture has values that are not finite")
-        image = self.canvas.finished(picture)
-        changed_count, blend_count = self.canvas.count_changes(image, weight)
-        return Result(
-            image=image,
-            painting_noise=self._noise,
-            pass2_weights={} if self._pass2_weights is None else self._pass2_weights.as_dict(),
-            changed_pixel_count=changed_count,
-            blend_pixel_count=blend_count,
-            working_size=self.working_size,
-            style_mask=self._style_mask(image),
-            params=self._params,
-            level=self._level,
-        )
+    Device and number of threads may be others: then the numbers differ by rounding from there on.
+    """
+    return difference_from(checkpoint, Identity.of(inputs, params, network, stages))
 
 
-def _level(painting: Tensor, given: float | None) -> StylizationLevel:
-    """The level that was given, or else the painting's own."""
-    if given is not None:
-        return StylizationLevel(value=given, is_estimated=False)
-    estimate = estimate_level(painting)
-    return StylizationLevel(value=estimate.level, is_estimated=True, reasons=estimate.reasons)
-
-
-def _at_most(image: Tensor, long_side: int) -> Tensor:
-    height, width = image.shape[-2:]
-    return masks.resize(image, masks.reduced_size(height, width, long_side))
-
-
-def _shown(preview: Tensor, finished: int, total: int) -> Iterate:
-    """Progress of post-processing, with the picture as it was when it began."""
-    return Iterate(
-        stage=Stage.POSTPROCESSING,
-        iteration=finished,
-        iteration_count=total,
-        losses=dict,
-        image=partial(torch.Tensor.detach, preview),
-    )
+def _begin(
+    inputs: Inputs,
+    params: HarmonizeParams,
+    network: FeatureNetwork,
+    stages: tuple[Stage, ...],
+    checkpoint: bytes | None,
+    on_checkpoint: OnCheckpoint | None,
+) -> Journal:
+    """Seed the random generators, or set them as they were. Raises: CheckpointInvalid, CheckpointMismatch."""
+    torch.manual_seed(params.seed)
+    return Journal(partial(Identity.of, inputs, params, network, stages), network.device, checkpoint, on_checkpoint)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from painterly_harmonize.algorithm import masks
+from painterly_harmonize.algorithm.continuation import PassControl, PassState
 from painterly_harmonize.algorithm.errors import MaskEmpty, StageFailed, Stopped
 from painterly_harmonize.algorithm.losses import total_variation
 from painterly_harmonize.algorithm.optimize import Plateau, Step, Tolerances, minimize
@@ -206,10 +207,13 @@ class Problem:
         tap_terms: Mapping[str, TapTerm],
         pixel_term: PixelTerm,
         tolerances: Tolerances,
+        control: PassControl,
+        matches: Mapping[str, Tensor],
     ) -> Generator[Iterate, None, Tensor]:
         """Run a pass from the composite, yielding every iterate; returns the output at working size, not yet blended.
 
-        Raises: StageFailed when the output is not finite.
+        With a state in ``control`` it goes on from there. ``matches`` are kept in the states.
+        Raises: StageFailed when the output is not finite; CheckpointInvalid.
         """
         start = self.pixels(self.working.composite)
         variable = MaskedPixels.under(start, self.live.crop(self.working.dilated_mask))
@@ -226,7 +230,13 @@ class Problem:
         def picture(vector: Tensor) -> Tensor:
             return self.working.blend(output(vector))
 
-        vector = variable.gather(start)
+        vector = control.vector(variable.gather(start))
+        plateau = Plateau(params.min_improvement, control.least_loss)
+
+        def state(step: Step, is_last: bool) -> PassState:
+            tensors = {**step.state(), **matches}
+            return PassState(iteration=step.iteration, is_last=is_last, least_loss=plateau.least, tensors=tensors)
+
         steps = minimize(
             vector,
             Replay(evaluate, vector) if self.replays else evaluate,
@@ -235,17 +245,18 @@ class Problem:
             history_size=params.history_size,
             tolerances=tolerances,
             max_step=params.max_step,
+            resume=control.take(),
         )
-        plateau = Plateau(params.min_improvement)
-        for step in _finite(steps, stage):
+        for step in () if control.has_ended else _finite(steps, stage):
             vector = step.vector
-            is_last = plateau.is_reached(step.iteration, step.losses["style"])
+            is_last = plateau.is_reached(step.iteration, step.losses["style"]) | control.should_finish()
             yield Iterate(
                 stage=stage,
                 iteration=step.iteration,
                 iteration_count=step.iteration if is_last else params.iteration_count,
                 losses=partial(_fetch, step.losses),
                 image=partial(picture, step.vector),
+                state=partial(state, step, is_last),
             )
             if is_last:
                 break

@@ -9,6 +9,7 @@ from enum import Enum
 import torch
 from torch import Tensor
 
+from painterly_harmonize.algorithm.continuation import PassState
 from painterly_harmonize.algorithm.errors import AlgorithmError, MaskEmpty, MaskFull, MaskNotContained, SizeMismatch
 from painterly_harmonize.algorithm.params import HarmonizeParams, StyleRegion
 
@@ -92,6 +93,7 @@ class Iterate:
     ``losses`` and ``image`` compute when called: they wait for the device, so call them only to show something.
     ``losses()`` maps "content", "style", "histogram", "total_variation" to unweighted values (empty at iteration 0
     and in post-processing); ``image()`` is a preview, RGB float32 1×3×h×w in [0, 1], at the working size.
+    ``state()`` is what a pass can go on from; None before its first iteration and in post-processing.
     """
 
     stage: Stage
@@ -99,6 +101,7 @@ class Iterate:
     iteration_count: int
     losses: Callable[[], Mapping[str, float]]
     image: Callable[[], Tensor]
+    state: Callable[[], PassState] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +128,8 @@ class Result:
     Outside the blend's support its bytes are the painting's. ``pass2_weights`` is empty when pass 2 did not run.
     ``working_size`` is the height and width, px, at which the passes ran, ``params`` what they ran with, the level
     among them; ``level`` tells where that came from. ``style_mask`` is the part of the painting that lent its style to
-    pass 2, bool H×W on the CPU; None when that did not run.
+    pass 2, bool H×W on the CPU; None when that did not run. ``iteration_counts`` are the iterations that each pass
+    really had.
     """
 
     image: Tensor
@@ -135,6 +139,7 @@ class Result:
     blend_pixel_count: int
     working_size: tuple[int, int]
     style_mask: Tensor | None
+    iteration_counts: Mapping[Stage, int]
     params: HarmonizeParams
     level: StylizationLevel
 

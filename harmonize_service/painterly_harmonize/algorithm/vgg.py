@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import safetensors.torch
@@ -69,6 +71,16 @@ class FeatureNetwork:
     def layers(self) -> Iterator[tuple[str, nn.Module]]:
         """All layers in order, with their names."""
         return zip(self._names, self._layers, strict=True)
+
+    @cached_property
+    def checksum(self) -> str:
+        """The sha256 of all weights as they are computed with, 64 hex digits."""
+        digest = hashlib.sha256()
+        for name, layer in self.layers:
+            for part, tensor in sorted(layer.state_dict().items()):
+                digest.update(f"{name}.{part} {tensor.dtype} {tuple(tensor.shape)}".encode())
+                digest.update(tensor.contiguous().cpu().flatten().view(torch.uint8).numpy().data)
+        return digest.hexdigest()
 
     def to_input(self, pixels: Tensor) -> Tensor:
         """RGB in 8-bit units, 1×3×H×W, as the first layer reads it."""

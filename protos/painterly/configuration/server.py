@@ -50,6 +50,11 @@ class ServerSettings:
     insecure: Annotated[bool, "Listen beyond this machine with neither TLS nor tokens."] = False
     metrics: Annotated[str | None, _ENDPOINT, "HOST:PORT where Prometheus finds metrics, port 0 for a free one."] = None
     grace_s: Annotated[float, Between(0, 3600), "Seconds that running calls may go on once the server stops."] = 5.0
+    drain_pause_s: Annotated[
+        float,
+        Between(0, 600),
+        "Seconds for others to notice by its health that the server stops, before it refuses calls; 0 on loopback.",
+    ] = 5.0
     keepalive_s: Annotated[int, Between(10, 3600), "Seconds of silence after which a caller is pinged."] = 30
     keepalive_timeout_s: Annotated[int, Between(1, 600), "Seconds that a caller has to answer a ping."] = 10
     min_ping_interval_s: Annotated[

@@ -11,7 +11,7 @@ from typing import NoReturn
 import grpc
 
 from painterly.calls import Call
-from painterly.errors import REQUEST_ID_KEY, STATUS_DETAILS_KEY, ServiceError, to_status
+from painterly.errors import REQUEST_ID_KEY, STATUS_DETAILS_KEY, ServiceError, reason_name, to_status
 from painterly.serving.interceptor import Context
 from painterly.v1 import error_reason_pb2
 
@@ -89,7 +89,7 @@ async def _abort_cancelled(call: Call, context: Context, cancelled: asyncio.Canc
         logger.error("%s was cancelled from within", call.method, exc_info=cancelled, extra=_about(call))
         raise
     except BaseException:
-        call.code = ended
+        call.code, call.reason = ended, ""
         raise
 
 
@@ -100,7 +100,7 @@ def _bug(call: Call) -> ServiceError:
 
 async def _abort(call: Call, context: Context, error: ServiceError) -> NoReturn:
     """Send a status. Raises: AbortError once it is sent, InternalError (which gRPC passes over) to a caller gone."""
-    call.code = error.code.name
+    call.code, call.reason = error.code.name, reason_name(error.reason)
     details = to_status(error, call.request_id).SerializeToString()
     trailing = ((STATUS_DETAILS_KEY, details), (REQUEST_ID_KEY, call.request_id))
     await context.abort(error.code, error.message, trailing)

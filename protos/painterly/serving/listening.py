@@ -22,12 +22,14 @@ _T = TypeVar("_T")
 class Listener:
     """Where and how a server runs. ``port`` 0 takes a free one. ``grace_s`` is how long running calls may go on.
 
-    Without ``tls`` it speaks plain text. ``metrics`` is where ``registry`` is served, ``host:port``.
+    ``drain_pause_s`` lies between the health service's NOT_SERVING and the end of new calls, at least. Without ``tls``
+    it speaks plain text. ``metrics`` is where ``registry`` is served, ``host:port``.
     """
 
     host: str = "127.0.0.1"
     port: int = 0
     grace_s: float = 5.0
+    drain_pause_s: float = 0.0
     exit_with_stdin: bool = False
     tls: ReloadedCredentials | None = None
     authentication: Authentication = field(default_factory=Authentication)
@@ -63,6 +65,8 @@ def listener_of(settings: ServerSettings) -> Listener:
         host=settings.host,
         port=settings.port,
         grace_s=settings.grace_s,
+        # Nobody spreads calls over servers that this machine alone reaches.
+        drain_pause_s=0.0 if is_loopback(settings.host) else settings.drain_pause_s,
         exit_with_stdin=settings.exit_with_stdin,
         tls=tls,
         authentication=Authentication(service=settings.service, tokens=tokens, certificates=client_ca is not None),

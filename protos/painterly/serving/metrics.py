@@ -12,15 +12,22 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from painterly.calls import Call
 from painterly.serving.interceptor import UNKNOWN_METHOD, Context
+from painterly.v1.error_reason_pb2 import ErrorReason
 
 # When a series began is of no use to anybody here and doubles the number of series.
 prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800)
+_IMAGE_REASONS = tuple(
+    name.removeprefix("ERROR_REASON_")
+    for name in ErrorReason.keys()  # noqa: SIM118 (an enum of protobuf's is no mapping)
+    if name.startswith(("ERROR_REASON_IMAGE_", "ERROR_REASON_MASK_"))
+)
+_ADMISSION_REASONS = ("QUEUE_FULL", "MEMORY_BUDGET", "PRINCIPAL_LIMIT", "DEVICE_OUT_OF_MEMORY", "DRAINING", "STARTING")
 
 
 class CallMetrics:
-    """Calls begun and ended, by method and status; ``layer`` goes around each."""
+    """Calls begun, ended and refused, by method, status and reason; ``layer`` goes around each."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._started = Counter(
@@ -30,6 +37,16 @@ class CallMetrics:
         self._seconds = Histogram(
             "grpc_server_handling_seconds", "Time of a call.", ["method"], buckets=_SECONDS, registry=registry
         )
+        self._image_rejected = Counter(
+            "painterly_image_rejected", "Calls refused for one of their images.", ["reason"], registry=registry
+        )
+        self._admission_rejected = Counter(
+            "painterly_admission_rejected", "Calls refused for want of room.", ["reason"], registry=registry
+        )
+        for reason in _IMAGE_REASONS:
+            self._image_rejected.labels(reason)
+        for reason in _ADMISSION_REASONS:
+            self._admission_rejected.labels(reason)
         build = Gauge("painterly_build_info", "Always 1; the version is the label.", ["version"], registry=registry)
         build.labels(metadata.version("painterly")).set(1)
 
@@ -51,6 +68,10 @@ class CallMetrics:
         finally:
             self._handled.labels(call.method, call.code or "UNKNOWN").inc()
             self._seconds.labels(call.method).observe(call.elapsed_s)
+            if call.reason in _IMAGE_REASONS:
+                self._image_rejected.labels(call.reason).inc()
+            if call.reason in _ADMISSION_REASONS:
+                self._admission_rejected.labels(call.reason).inc()
 
 
 class MetricsPort:

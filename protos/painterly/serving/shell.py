@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -30,7 +30,7 @@ SERVING = health_pb2.HealthCheckResponse.SERVING
 class Server:
     """A started server: its bound port, and a graceful stop that first tells the health service.
 
-    ``register`` adds the servicers and returns their full service names; ``on_drain`` is called as the stop begins.
+    ``register`` adds the servicers and returns their full service names; ``on_drain`` is awaited as the stop begins.
     ``checks`` are told by the health service under their own names, and together under ``readiness``. Raises:
     RuntimeError, OSError when a port is taken.
     """
@@ -39,7 +39,7 @@ class Server:
         self,
         register: Callable[[grpc.aio.Server], Sequence[str]],
         listener: Listener,
-        on_drain: Callable[[], None] = lambda: None,
+        on_drain: Callable[[], Awaitable[None]] | None = None,
         checks: Mapping[str, Check] | None = None,
     ) -> None:
         self._listener = listener
@@ -77,10 +77,14 @@ class Server:
         await self._readiness.start()
 
     async def stop(self) -> None:
-        """Report NOT_SERVING, refuse new calls, let running ones end within the grace, cancel the rest."""
+        """Report NOT_SERVING, drain, refuse new calls, let running ones end within the grace, cancel the rest.
+
+        Whoever balances load has the pause to look elsewhere; draining goes on meanwhile.
+        """
         await self._readiness.stop()
         await self._health.enter_graceful_shutdown()
-        self._on_drain()
+        draining = [self._on_drain()] if self._on_drain else []
+        await asyncio.gather(asyncio.sleep(self._listener.drain_pause_s), *draining)
         await self._server.stop(self._listener.grace_s)
         if self._metrics_port:
             await asyncio.to_thread(self._metrics_port.close)

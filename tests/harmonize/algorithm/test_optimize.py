@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
 from torch import Tensor
 
 from painterly_harmonize.algorithm import optimize
+from painterly_harmonize.algorithm.continuation import PassState
+from painterly_harmonize.algorithm.errors import CheckpointInvalid
 from painterly_harmonize.algorithm.optimize import NEVER, Evaluation, Plateau, Step, Tolerances, minimize
 
 Gradient = Callable[[Tensor], Tensor]
@@ -27,7 +29,7 @@ def run(
         return gradient(x), {"at": x.clone()}
 
     return [
-        Step(iteration=step.iteration, vector=step.vector.clone(), losses=step.losses)
+        Step(iteration=step.iteration, vector=step.vector.clone(), losses=step.losses, state=step.state)
         for step in minimize(
             start, evaluate, iteration_count=count, learning_rate=rate, history_size=history, tolerances=tolerances
         )
@@ -147,6 +149,69 @@ def test_it_stops_by_its_tolerances_and_only_by_them() -> None:
     moves = [float((b.vector - a.vector).abs().max()) for a, b in itertools.pairwise(steps)]
     assert len(steps) < 50
     assert all(move > 0.5 for move in moves[:-1])
+
+
+def test_a_run_that_is_cut_short_computes_as_one_that_was_meant_to_be() -> None:
+    start = torch.linspace(-0.5, 0.8, 60)
+    long = run(rosenbrock, start, count=30, rate=0.3)
+    for count in (2, 7, 29):
+        short = run(rosenbrock, start, count=count, rate=0.3)
+        assert all(torch.equal(a.vector, b.vector) for a, b in zip(short, long, strict=False))
+
+
+@pytest.mark.parametrize("history", [1, 4, 100])
+@pytest.mark.parametrize("done", [1, 2, 5, 19])
+def test_a_state_is_all_that_the_next_steps_need(history: int, done: int) -> None:
+    start = torch.linspace(-0.5, 0.8, 60)
+
+    def steps(begin: Tensor, resume: PassState | None = None) -> Iterator[Step]:
+        return minimize(
+            begin,
+            lambda x: (rosenbrock(x), {}),
+            iteration_count=20,
+            learning_rate=0.3,
+            history_size=history,
+            resume=resume,
+        )
+
+    whole = steps(start)
+    step = next(step for step in whole if step.iteration == done)
+    state = PassState(
+        iteration=done,
+        is_last=False,
+        least_loss=0.0,
+        tensors={name: each.clone() for name, each in step.state().items()},
+    )
+    expected = [(step.iteration, step.vector.clone()) for step in whole]
+    found = [(step.iteration, step.vector.clone()) for step in steps(state.tensors["vector"], state)]
+    assert [n for n, _ in found] == [n for n, _ in expected] == list(range(done + 1, 21))
+    assert all(torch.equal(a, b) for (_, a), (_, b) in zip(found, expected, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("name", "other", "text"),
+    [
+        ("previous", torch.zeros(59), r"previous must be torch.float32 \(60,\), but is torch.float32 \(59,\)"),
+        ("count", torch.zeros(()), "count must be torch.int64"),
+        ("pairs", torch.zeros(6, 61), r"pairs must be torch.float32 \(6, 60\)"),
+        ("pairs", torch.zeros(5, 60), "pairs must be 2 to 12 rows, an even number, but are 5"),
+        ("pairs", torch.zeros(14, 60), "2 to 12 rows"),
+        ("move", None, "it has no move"),
+    ],
+)
+def test_a_state_of_another_shape_is_refused(name: str, other: Tensor | None, text: str) -> None:
+    start = torch.linspace(-0.5, 0.8, 60)
+
+    def steps(resume: PassState | None = None) -> Iterator[Step]:
+        return minimize(start, lambda x: (x, {}), iteration_count=9, learning_rate=0.3, history_size=5, resume=resume)
+
+    tensors = dict(next(steps()).state())
+    if other is None:
+        del tensors[name]
+    else:
+        tensors[name] = other
+    with pytest.raises(CheckpointInvalid, match=text):
+        next(steps(PassState(iteration=1, is_last=False, least_loss=0.0, tensors=tensors)))
 
 
 def test_a_gradient_that_is_not_finite_ends_the_run() -> None:

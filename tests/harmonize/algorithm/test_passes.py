@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from painterly_harmonize.algorithm import masks, pass1, pass2, problem
+from painterly_harmonize.algorithm.continuation import PassControl
 from painterly_harmonize.algorithm.errors import MaskEmpty, StageFailed, Stopped
 from painterly_harmonize.algorithm.gradients import unit_norm
 from painterly_harmonize.algorithm.losses import binned_table, remap_by_rank
@@ -108,6 +109,8 @@ def catch(monkeypatch: pytest.MonkeyPatch) -> Callable[[Steps], Caught]:
             tap_terms: Mapping[str, TapTerm],
             pixel_term: PixelTerm,
             tolerances: Tolerances,
+            control: PassControl,
+            matches: Mapping[str, Tensor],
         ) -> Iterator[Iterate]:
             found.append(Caught(problem=self, tap_terms=tap_terms, pixel_term=pixel_term, tolerances=tolerances))
             yield from ()
@@ -575,7 +578,8 @@ def test_parity_joint_validity_matches_by_shared_cells() -> None:
         grams[measure] = reference.gram(soft * matched, soft.sum())
     whole = Problem.around_mask(pictures, network, pass1.STYLE_TAPS, reach=176, alignment=16)
     painting_taps = network.features(pictures.painting * 255, pass1.STYLE_TAPS)
-    found, area = pass1.style_gram_targets(whole, painting_taps, never)["relu5_1"]
+    matches = pass1.style_matches(whole, painting_taps, never)
+    found, area = pass1.style_gram_targets(whole, painting_taps, matches)["relu5_1"]
     torch.testing.assert_close(found, grams["joint cosine"])
     torch.testing.assert_close(area, soft.sum())
     assert relative(found, grams["cosine"]) > 1e-3

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from painterly_harmonize.algorithm import canvas, masks, pass2, patch_search, postprocess
+from painterly_harmonize.algorithm.continuation import PassControl
 from painterly_harmonize.algorithm.errors import AlgorithmError, MaskEmpty, ParameterError, StageFailed, Stopped
 from painterly_harmonize.algorithm.level_estimate import estimate_level
 from painterly_harmonize.algorithm.params import (
@@ -347,6 +348,7 @@ def test_an_unchanged_working_picture_gives_the_composite_in_full_detail() -> No
         working_long_side_px=96,
         object_size_px=None,
         pass1=Pass1Params(iteration_count=3, style_weight=0, content_weight=0, total_variation_weight=0),
+        parity=ParityParams(keep_photo_noise=True),
     )
     result = result_of(list(run_pass1(inputs, still, toy_network(torch.float64), go_on)))
     # Blended once, at full size: from 4 px inside the mask the composite is there in full.
@@ -581,7 +583,9 @@ def test_the_smallest_paintings_run(height: int, width: int) -> None:
 # --- parity switches ------------------------------------------------------------------------------------------------
 
 
-VISIBLE = [field.name for field in fields(ParityParams) if field.name != "quantize_pass1_result"]
+# Where these have no effect to be seen on the pictures below, they have tests of their own.
+INVISIBLE = {"quantize_pass1_result", "unlimited_detail"}
+VISIBLE = [field.name for field in fields(ParityParams) if field.name not in INVISIBLE]
 
 
 @pytest.mark.parametrize("name", VISIBLE)
@@ -607,6 +611,22 @@ def test_truncation_cuts_off_and_changes_nothing_else() -> None:
     assert set(difference.flatten().tolist()) == {0, 1}
 
 
+def test_detail_is_no_stronger_than_the_paintings_unless_asked_for() -> None:
+    plain = toy_inputs()
+    noise = 0.2 * torch.randn(plain.mask.shape[-2:], generator=torch.Generator().manual_seed(3))
+    inputs = replace(plain, composite=(plain.composite + noise * plain.mask).clamp(0, 1))
+    limited, unlimited = (
+        result_of(all_events(inputs, replace(PARAMS, parity=ParityParams(unlimited_detail=switch)), toy_network()))
+        for switch in (False, True)
+    )
+    inside = beyond(1 - inputs.mask, 7)
+    first, second = (
+        postprocess.finest_detail(each.image.permute(2, 0, 1)[None].float() / 255)[0].permute(1, 2, 0)[inside].std()
+        for each in (limited, unlimited)
+    )
+    assert first < 0.8 * second
+
+
 @pytest.mark.parametrize("quantize", [False, True])
 def test_quantized_first_results_are_whole_levels(quantize: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Tensor] = []
@@ -622,9 +642,12 @@ def test_quantized_first_results_are_whole_levels(quantize: bool, monkeypatch: p
         styles: StyleCache,
         chunk_elements: int,
         note_style: Callable[[Tensor], None],
+        control: PassControl,
     ) -> Generator[Iterate, None, Tensor]:
         seen.append(pass1_result)
-        return original(working, pass1_result, params, weights, network, check, styles, chunk_elements, note_style)
+        return original(
+            working, pass1_result, params, weights, network, check, styles, chunk_elements, note_style, control
+        )
 
     monkeypatch.setattr(pass2, "run_pass2", recording)
     events = all_events(toy_inputs(), replace(PARAMS, parity=ParityParams(quantize_pass1_result=quantize)))

@@ -69,6 +69,7 @@ def result() -> Result:
         blend_pixel_count=0,
         working_size=(4, 4),
         style_mask=None,
+        iteration_counts={},
         params=HarmonizeParams(),
         level=StylizationLevel(value=5, is_estimated=False),
     )
