@@ -37,7 +37,9 @@ def service_command(service: str) -> list[str]:
     # What the environment says of servers for others does not hold for one that serves a single command.
     own = ["--host", "127.0.0.1", "--port", "0", "--exit-with-stdin", "--log-format", "text"]
     shared = [f"--{name}=" for name in ("tls-certificate", "tls-key", "tls-client-ca", "token-file", "metrics")]
-    return [sys.executable, "-m", MODULES[service], *own, *shared]
+    # Jobs end with the command, and so does what is kept of them.
+    jobs = ["--data-folder", "temporary"] if service == "harmonize" else []
+    return [sys.executable, "-m", MODULES[service], *own, *shared, *jobs]
 
 
 class EmbeddedServer:

@@ -15,9 +15,21 @@ from google.protobuf import any_pb2, duration_pb2
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
-from painterly.texts import one_line
+from painterly.service_error import ServiceError, reason_name
 from painterly.v1 import error_reason_pb2
 from painterly.v1.error_reason_pb2 import ErrorReason
+
+__all__ = [
+    "CODE_OF_REASON",
+    "DOMAIN",
+    "REQUEST_ID_KEY",
+    "STATUS_DETAILS_KEY",
+    "ErrorDetails",
+    "ServiceError",
+    "read_details",
+    "reason_name",
+    "to_status",
+]
 
 DOMAIN = "painterly"
 REQUEST_ID_KEY = "x-request-id"
@@ -73,41 +85,6 @@ CODE_OF_REASON: Mapping[ErrorReason.ValueType, grpc.StatusCode] = {
 }
 
 
-# A status has to fit into headers of 8 KiB, where the message stands three times and not only in ASCII.
-_MAX_MESSAGE_BYTES, _MAX_VALUE_BYTES = 800, 200
-
-
-class ServiceError(Exception):
-    """An error that a caller is meant to see.
-
-    ``field`` is the proto field path at fault, when there is one; it also becomes ``metadata["field"]`` and a
-    ``BadRequest`` violation. ``retry_after_s`` becomes ``RetryInfo``. Message and metadata may repeat what a caller
-    sent: they are kept as one printable line each, short enough for the headers that they travel in.
-    """
-
-    def __init__(
-        self,
-        reason: ErrorReason.ValueType,
-        message: str,
-        *,
-        field: str = "",
-        metadata: Mapping[str, str] | None = None,
-        retry_after_s: float | None = None,
-    ) -> None:
-        super().__init__(message)
-        self.reason = reason
-        self.message = one_line(message, _MAX_MESSAGE_BYTES)
-        self.field = field
-        values = {**({"field": field} if field else {}), **(metadata or {})}
-        self.metadata = {name: one_line(value, _MAX_VALUE_BYTES) for name, value in values.items()}
-        self.retry_after_s = retry_after_s
-
-    @property
-    def code(self) -> grpc.StatusCode:
-        """The status code that belongs to the reason."""
-        return CODE_OF_REASON[self.reason]
-
-
 def to_status(error: ServiceError, request_id: str = "") -> status_pb2.Status:
     """Build the rich status of an error: ``ErrorInfo`` always, ``BadRequest`` and ``RetryInfo`` where they apply."""
     metadata = {**error.metadata, **({"request_id": request_id} if request_id else {})}
@@ -127,11 +104,6 @@ def to_status(error: ServiceError, request_id: str = "") -> status_pb2.Status:
         packed.Pack(detail)
         status.details.append(packed)
     return status
-
-
-def reason_name(reason: ErrorReason.ValueType) -> str:
-    """The short name that travels in ``ErrorInfo``: ``MASK_EMPTY`` for ``ERROR_REASON_MASK_EMPTY``."""
-    return ErrorReason.Name(reason).removeprefix("ERROR_REASON_")
 
 
 @dataclass(frozen=True, kw_only=True)

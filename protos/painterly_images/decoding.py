@@ -20,8 +20,8 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from painterly.errors import ServiceError
 from painterly.limits import MAX_IMAGE_PIXELS
+from painterly.service_error import ServiceError
 from painterly.texts import one_line
 from painterly.v1 import error_reason_pb2, image_pb2
 from painterly.v1.image_pb2 import ImageFormat

@@ -15,13 +15,13 @@ from pathlib import Path
 import click.testing
 import grpc
 import pytest
-import torch
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from painterly.errors import read_details
 from painterly.v1 import harmonize_service_pb2 as pb
 from painterly.v1 import harmonize_service_pb2_grpc as pb_grpc
-from painterly_harmonize.__main__ import SERVICE_NAME, main, serve
+from painterly_harmonize.__main__ import main
+from painterly_harmonize.server import SERVICE_NAME, CannotListen, serve
 from painterly_harmonize.settings import Settings
 from tests.harmonize.toy import request
 
@@ -32,7 +32,12 @@ START_TIMEOUT_S = 60
 def process(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     """The real command on a free port, with an empty weight store."""
     command = [sys.executable, "-m", "painterly_harmonize", "--port", "0", "--device", "cpu", "--exit-with-stdin"]
-    environment = {**os.environ, "PAINTERLY_WEIGHTS_DIR": str(tmp_path), "PAINTERLY_HARMONIZE_THREADS": "1"}
+    environment = {
+        **os.environ,
+        "PAINTERLY_WEIGHTS_DIR": str(tmp_path / "weights"),
+        "PAINTERLY_HARMONIZE_DATA_FOLDER": str(tmp_path / "data"),
+        "PAINTERLY_HARMONIZE_THREADS": "1",
+    }
     with subprocess.Popen(
         command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as started:
@@ -101,12 +106,10 @@ def test_a_missing_device_ends_the_start() -> None:
     assert len(done.stderr.splitlines()) == 1
 
 
-async def test_a_taken_port_ends_the_start(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_a_taken_port_ends_the_start(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        with pytest.raises(SystemExit) as caught:
-            await serve(Settings(port=port), torch.device("cpu"))
-    assert caught.value.code == 2
-    assert f"cannot listen on 127.0.0.1:{port}" in capsys.readouterr().err
+        with pytest.raises(CannotListen, match=f"cannot listen on 127.0.0.1:{port}"):
+            await serve(Settings(port=port, data_folder=str(tmp_path)))
