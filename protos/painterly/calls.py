@@ -59,7 +59,7 @@ def current_call() -> Call | None:
     return _CALL.get()
 
 
-def current_principal() -> str:
+def principal_of(_context: object) -> str:
     """Who makes the call that this code runs within, as its token or its certificate says; else ``anonymous``."""
     call = _CALL.get()
     return call.principal if call else ANONYMOUS
