@@ -128,5 +128,5 @@ def test_bounds_of_jobs_follow_from_settings_and_the_device() -> None:
 
 
 def test_a_worker_has_no_temporary_folder() -> None:
-    with pytest.raises(SettingsError, match="--data-folder .* must be that of a front for a worker"):
+    with pytest.raises(SettingsError, match=r"--data-folder .* must be that of a front for a worker"):
         Settings(role="worker", data_folder="temporary")
