@@ -15,11 +15,14 @@ from pathlib import Path
 
 import grpc.aio
 import torch
+from prometheus_client import CollectorRegistry
 
 from painterly.serving import Server, listener_of, serve_until_signal
 from painterly.v1 import harmonize_service_pb2 as pb
 from painterly.v1 import harmonize_service_pb2_grpc as pb_grpc
 from painterly.weights import WeightStore
+from painterly_harmonize.algorithm.params import NetworkName
+from painterly_harmonize.job_metrics import JobMetrics
 from painterly_harmonize.jobs.front import Front
 from painterly_harmonize.jobs.policy import Policy
 from painterly_harmonize.jobs.sqlite_store import open_folder
@@ -28,11 +31,12 @@ from painterly_harmonize.jobs.supervisor import Supervisor
 from painterly_harmonize.metrics import FrontMetrics, StoreMetrics
 from painterly_harmonize.servicer import HarmonizeServicer
 from painterly_harmonize.settings import TEMPORARY, Settings, policy_of
-from painterly_harmonize.worker_process import STORED_NETWORKS, command
+from painterly_harmonize.worker_process import STORED_NETWORKS, command, work
 
 logger = logging.getLogger("painterly_harmonize")
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["HarmonizeService"].full_name
+NETWORKS = tuple(name.value for name in NetworkName)
 _LOOK_EVERY_S = 0.05
 
 

@@ -59,14 +59,14 @@ def current_call() -> Call | None:
     return _CALL.get()
 
 
-def principal_of(_context: object) -> str:
+def current_principal() -> str:
     """Who makes the call that this code runs within, as its token or its certificate says; else ``anonymous``."""
     call = _CALL.get()
     return call.principal if call else ANONYMOUS
 
 
 def note_job(job_id: str) -> None:
-    """Say which job the current call is about, for its log lines."""
+    """Say which job the current call is about, for its log lines; what cannot be a job's name is passed over."""
     call = _CALL.get()
-    if call:
+    if call and _REQUEST_ID.fullmatch(job_id):
         call.job_id = job_id
