@@ -41,7 +41,7 @@ def main(**options: Any) -> None:
             resolve_device(settings.device)
         set_up_logging(settings.log_level, settings.log_format)
         if settings.role == "worker":
-            work_apart(settings, Path(settings.data_folder))
+            work(settings, Path(settings.data_folder))
         else:
             asyncio.run(serve(settings))
     except ServiceError as error:

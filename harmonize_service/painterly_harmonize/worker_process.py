@@ -26,7 +26,6 @@ from painterly_harmonize.jobs.context import WorkerBroken
 from painterly_harmonize.jobs.counts import Counts
 from painterly_harmonize.jobs.orders import follow_orders
 from painterly_harmonize.jobs.records import WorkerReport
-from painterly_harmonize.jobs.relay import Relay
 from painterly_harmonize.jobs.sqlite_store import open_folder
 from painterly_harmonize.jobs.store import BlobStore, JobStore
 from painterly_harmonize.jobs.worker import Worker
@@ -167,12 +166,7 @@ def main() -> None:
     folder = Path(arguments.folder)
     try:
         is_abandoned = work(
-            settings,
-            folder,
-            networks=arguments.networks,
-            worker_id=arguments.worker_id,
-            is_supervised=True,
-            observer=Relay(sys.stdout),
+            settings, folder, networks=arguments.networks, worker_id=arguments.worker_id, is_supervised=True
         )
     except ServiceError as error:
         logger.error("%s", error.message)

@@ -59,14 +59,14 @@ def current_call() -> Call | None:
     return _CALL.get()
 
 
-def current_principal() -> str:
+def principal_of(_context: object) -> str:
     """Who makes the call that this code runs within, as its token or its certificate says; else ``anonymous``."""
     call = _CALL.get()
     return call.principal if call else ANONYMOUS
 
 
 def note_job(job_id: str) -> None:
-    """Say which job the current call is about, for its log lines; what cannot be a job's name is passed over."""
+    """Say which job the current call is about, for its log lines."""
     call = _CALL.get()
-    if call and _REQUEST_ID.fullmatch(job_id):
+    if call:
         call.job_id = job_id

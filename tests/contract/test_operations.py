@@ -15,9 +15,9 @@ from prometheus_client import CollectorRegistry
 from painterly.configuration import ServerSettings
 from painterly.serving import listener_of
 from painterly.serving.metrics import CallMetrics
-from painterly_harmonize.job_metrics import JobMetrics
 from painterly_harmonize.jobs.policy import Policy
 from painterly_harmonize.jobs.sqlite_store import open_folder
+from painterly_harmonize.metrics import FrontMetrics, StoreMetrics
 from painterly_harmonize.settings import Settings
 from painterly_preprocess.metrics import WorkMetrics
 
@@ -95,28 +95,32 @@ def test_promtool_finds_no_fault_with_configuration_and_rules() -> None:
     assert "SUCCESS" in run(checks, ROOT)
 
 
-def exposed() -> set[str]:
+def exposed(folder: Path) -> set[str]:
     """The metrics of both services, by the names that queries use."""
-    names: set[str] = set()
-    for make in (WorkMetrics, JobMetrics):
-        registry = CollectorRegistry()
-        for each in (CallMetrics, make):
-            each(registry)
-        names |= {f"{family.name}_total" if family.type == "counter" else family.name for family in registry.collect()}
-    return names
+    works, jobs = CollectorRegistry(), CollectorRegistry()
+    store, _ = open_folder(folder, Policy())
+    for make in (CallMetrics, WorkMetrics):
+        make(works)
+    FrontMetrics(jobs)
+    jobs.register(StoreMetrics(store, Policy()))
+    families = [*works.collect(), *jobs.collect()]
+    store.close()
+    return {f"{family.name}_total" if family.type == "counter" else family.name for family in families}
 
 
-def test_the_table_of_metrics_is_complete() -> None:
+def test_the_table_of_metrics_is_complete(tmp_path: Path) -> None:
     rows = re.findall(r"^\| `((?:grpc|painterly)_[a-z_]+)` \| (both|preprocess|harmonize) \|", TEXT, re.M)
-    assert {name for name, _ in rows} == exposed()
-    assert len(rows) == len(exposed())
+    assert {name for name, _ in rows} == exposed(tmp_path)
+    assert len(rows) == len(exposed(tmp_path))
 
 
-def test_the_alert_rules_ask_for_metrics_that_there_are() -> None:
+def test_the_alert_rules_ask_for_metrics_that_there_are(tmp_path: Path) -> None:
     rules = (ROOT / "docker" / "alerts.yml").read_text("utf-8")
-    asked = {name.removesuffix("_bucket") for name in re.findall(r"\b(?:grpc_server|painterly)_[a-z_]+", rules)}
-    assert len(asked) == 7
-    assert asked <= exposed()
+    asked = {
+        re.sub("_(bucket|sum|count)$", "", name) for name in re.findall(r"\b(?:grpc_server|painterly)_[a-z_]+", rules)
+    }
+    assert len(asked) == 8
+    assert asked <= exposed(tmp_path)
 
 
 def test_the_table_of_settings_names_each_that_both_services_have() -> None:

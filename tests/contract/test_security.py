@@ -14,7 +14,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from painterly.calls import current_principal
+from painterly.calls import principal_of
 from painterly.configuration import ServerSettings, SettingsError
 from painterly.errors import read_details
 from painterly.serving import Server, listener_of
@@ -85,7 +85,7 @@ def place(tmp_path: Path) -> Place:
 async def whoami(request: Any, context: Any) -> pb.ComposeResponse:
     """Answers with the caller's name, as the element's bytes."""
     response = pb.ComposeResponse()
-    response.composite.data = current_principal().encode()
+    response.composite.data = principal_of(context).encode()
     return response
 
 

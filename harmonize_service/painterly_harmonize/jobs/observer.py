@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from painterly_harmonize.jobs.records import Queue, WorkerReport
+from painterly_harmonize.jobs.records import Queue
 
 
 class Observer:
@@ -46,9 +46,6 @@ class Observer:
 
     def on_worker(self, is_up: bool) -> None:
         """A supervised worker process is there, or has gone."""
-
-    def on_workers(self, reports: tuple[WorkerReport, ...]) -> None:
-        """The workers that give signs of life."""
 
     def on_store_op(self, seconds: float) -> None:
         """A front asked the store, and had its answer so long after."""

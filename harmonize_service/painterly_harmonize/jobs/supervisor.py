@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from painterly_harmonize.jobs.observer import Observer
 from painterly_harmonize.jobs.orders import DRAIN, STOP
 from painterly_harmonize.jobs.policy import Policy
-from painterly_harmonize.jobs.relay import replay
 from painterly_harmonize.jobs.store import JobStore, StoreUnavailable
 
 logger = logging.getLogger(__name__)
@@ -78,17 +77,7 @@ class Supervisor:
         self._worker_id = f"{self._name}-{self._count}"
         self._began_s = time.monotonic()
         # A session of its own, so that a terminal's Ctrl-C reaches the supervisor alone.
-        pipe = subprocess.PIPE
-        process = subprocess.Popen(
-            list(self._command(self._worker_id)), stdin=pipe, stdout=pipe, start_new_session=True
-        )
-        threading.Thread(target=self._listen, args=(process,), name="painterly-listener", daemon=True).start()
-        return process
-
-    def _listen(self, process: subprocess.Popen[bytes]) -> None:
-        with process.stdout or contextlib.nullcontext(()) as lines:
-            for line in lines:
-                replay(line, self._observer)
+        return subprocess.Popen(list(self._command(self._worker_id)), stdin=subprocess.PIPE, start_new_session=True)
 
     def _order(self, order: str) -> None:
         with self._lock, contextlib.suppress(BrokenPipeError, ValueError):
