@@ -66,7 +66,7 @@ def principal_of(_context: object) -> str:
 
 
 def note_job(job_id: str) -> None:
-    """Say which job the current call is about, for its log lines; what cannot be a job's name is passed over."""
+    """Say which job the current call is about, for its log lines."""
     call = _CALL.get()
-    if call and _REQUEST_ID.fullmatch(job_id):
+    if call:
         call.job_id = job_id
