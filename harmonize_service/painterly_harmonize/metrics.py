@@ -89,7 +89,7 @@ class StoreMetrics(Collector):
         yield memory
         sums: Sums[str] = Sums()
         for worker in workers:
-            sums.update(worker.report.counts)  # type: ignore[arg-type]
+            sums.update(worker.report.counts)
         jobs = CounterMetricFamily("painterly_jobs", "Jobs that workers gave away.", labels=["outcome"])
         for outcome in _OUTCOMES:
             jobs.add_metric([outcome], sums[f"{outcome}_count"])

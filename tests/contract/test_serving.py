@@ -120,15 +120,14 @@ async def test_bytes_that_are_no_message_are_refused_on_every_kind_of_call(
         yield queued(0)
 
     async with running(stream=stream) as (_, channel):
-        calls = [
-            channel.unary_unary(f"/{PREPROCESS_NAME}/Compose")(data, timeout=5),
-            channel.unary_stream(f"/{HARMONIZE_NAME}/Harmonize")(data, timeout=5),
-            channel.unary_unary("/grpc.health.v1.Health/Check")(data, timeout=5),
-            channel.stream_stream("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo")([data], timeout=5),
-        ]
+        reflection: Any = channel.stream_stream("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo")
+        single: Any = channel.unary_unary(f"/{PREPROCESS_NAME}/Compose")
+        health: Any = channel.unary_unary("/grpc.health.v1.Health/Check")
+        streaming: Any = channel.unary_stream(f"/{HARMONIZE_NAME}/Harmonize")
+        calls = [single(data), health(data), streaming(data).read(), reflection(iter([data])).read()]
         for call in calls:
             with pytest.raises(grpc.aio.AioRpcError) as caught:
-                await (call if isinstance(call, grpc.aio.UnaryUnaryCall) else call.read())
+                await asyncio.wait_for(call, 5)
             details = read_details(caught.value)
             assert (details.code, details.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "REQUEST_UNREADABLE")
             assert details.message.startswith("the request is not a message of this method")
