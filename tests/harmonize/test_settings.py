@@ -28,7 +28,7 @@ def read(flags: dict[str, str], environment: dict[str, str] | None = None) -> Se
 
 def test_defaults() -> None:
     settings = dataclasses.asdict(read({}))
-    assert {name: settings[name] for name in dataclasses.asdict(Settings()) if name not in SHARED} == {
+    assert {name: settings[name] for name in settings if name not in (*SHARED, "data_folder")} == {
         "port": 50052,
         "device": "auto",
         "threads": available_cores(),
@@ -84,6 +84,9 @@ def test_values_outside_are_refused(name: str, value: object) -> None:
     [
         ({"precision": "float16"}, "--precision .* must be one of float32, tf32, bfloat16, got 'float16'"),
         ({"cuda_graphs": "yes"}, "--cuda-graphs .* must be one of on, off, got 'yes'"),
+        ({"role": "manager"}, "--role .* must be one of all, front, worker, got 'manager'"),
+        ({"role": "worker", "data_folder": "temporary"}, "--data-folder .* must be a front's folder for a worker"),
+        ({"data_folder": ""}, "--data-folder .* must be a folder"),
         ({"cuda_graphs": "on", "device": "cpu"}, "--cuda-graphs .* needs a CUDA device"),
     ],
 )
