@@ -193,7 +193,7 @@ class HarmonizeServicer(pb_grpc.HarmonizeServiceServicer):
         return workers[0].report
 
     async def _weights_info(self) -> Sequence[pb.WeightsInfo]:
-        """What weights there are. Finding out reads all of them: one call does at a time, and others take its answer."""
+        """What weights there are. Finding out reads all of them: one call does it, and others take its answer."""
         async with self._weighing:
             found_s, found = self._found_weights
             if not found or time.monotonic() - found_s > _WEIGHTS_KEPT_S:

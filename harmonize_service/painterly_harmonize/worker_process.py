@@ -23,7 +23,7 @@ from painterly.service_error import ServiceError
 from painterly_harmonize.algorithm.style_cache import StyleCache
 from painterly_harmonize.computing import Computer
 from painterly_harmonize.jobs.context import WorkerBroken
-from painterly_harmonize.jobs.observer import Observer
+from painterly_harmonize.jobs.counts import Counts
 from painterly_harmonize.jobs.orders import follow_orders
 from painterly_harmonize.jobs.records import WorkerReport
 from painterly_harmonize.jobs.sqlite_store import open_folder
@@ -68,13 +68,14 @@ def build_worker(
     networks: Networks,
     *,
     worker_id: str,
-    observer: Observer,
 ) -> Worker:
     """A worker over a device, its memory and its speed."""
     planner = Planner(device, limit_bytes=settings.memory_limit_mib << 20 or None)
     computer = Computer(
         device=device, networks=networks, styles=StyleCache(settings.style_cache_mib << 20), planner=planner
     )
+
+    counts = Counts()
 
     def report() -> WorkerReport:
         return WorkerReport(
@@ -86,6 +87,7 @@ def build_worker(
             flop_per_s=planner.speed.flop_per_s,
             bytes_per_s=planner.speed.bytes_per_s,
             correction=planner.speed.correction,
+            counts=counts.sums(),
         )
 
     return Worker(
@@ -94,7 +96,7 @@ def build_worker(
         policy=policy_of(settings, device),
         run_job=computer.run_job,
         report=report,
-        observer=observer,
+        observer=counts,
     )
 
 
@@ -105,7 +107,6 @@ def work(
     networks: str = STORED_NETWORKS,
     worker_id: str = "",
     is_supervised: bool = False,
-    observer: Observer | None = None,
 ) -> bool:
     """Work until told to stop. Returns whether the supervisor went away without a word.
 
@@ -124,7 +125,6 @@ def work(
         blobs,
         make(settings, device),
         worker_id=worker_id or f"{os.uname().nodename}-{os.getpid()}",
-        observer=observer or Observer(),
     )
     is_abandoned = threading.Event()
     if is_supervised:

@@ -22,6 +22,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from painterly.limits import MAX_IMAGE_PIXELS
 from painterly.service_error import ServiceError
+from painterly.texts import one_line
 from painterly.v1 import error_reason_pb2, image_pb2
 from painterly.v1.image_pb2 import ImageFormat
 from painterly_images.sizes import require_encoded_size, require_pixel_size
@@ -51,7 +52,7 @@ _JPEG_SCAN_MARKER = b"\xff\xda"
 # Pillow reads run lengths byte by byte in Python.
 _BMP_RUN_LENGTHS = (BmpImageFile.COMPRESSIONS["RLE8"], BmpImageFile.COMPRESSIONS["RLE4"])
 _MAX_RUN_LENGTH_BYTES = 2**20
-_MAX_TOLD_LENGTH = 200
+_MAX_TOLD_BYTES = 200
 _AVIF_BRANDS = (b"avif", b"avis")
 _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
 
@@ -164,9 +165,8 @@ def _require_modest_work(image: ImageFile, byte_count: int) -> None:
 
 
 def _told(error: Exception) -> str:
-    """What an error of the image library says, as one short line: it may repeat what stands in the file."""
-    text = "".join(letter if letter.isprintable() else "?" for letter in str(error))
-    return text[:_MAX_TOLD_LENGTH] or "its contents contradict each other"
+    """What an error of the image library says; it may repeat at length what stands in the file."""
+    return one_line(str(error), _MAX_TOLD_BYTES) or "its contents contradict each other"
 
 
 def _color_and_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:

@@ -13,6 +13,8 @@ from pathlib import Path
 import grpc
 
 from painterly.limits import CHANNEL_OPTIONS
+from painterly.v1 import harmonize_service_pb2 as harmonize
+from painterly.v1 import harmonize_service_pb2_grpc as harmonize_grpc
 from tests.abuse.cases import Case, cases
 from tests.abuse.judging import Answer, LogReader, Sample, judged_answer, judged_error, sample
 from tests.abuse.servers import Service
@@ -73,6 +75,7 @@ def run(service: Service, count: int, start: int, failures: Path | None = None) 
             answers = threads.map(lambda case: send(channel, case), batch)
             for case, answer in zip(batch, answers, strict=True):
                 _enter(account, case, answer, failures)
+            _cancel_jobs(channel, service)
             account.faults += log.faults()
             if not service.is_alive:
                 account.faults.append(f"the server died in batch {number} with {service.process.returncode}")
@@ -86,6 +89,16 @@ def _batches(service: str, count: int, start: int) -> Iterator[Sequence[Case]]:
     """Cases in batches, each with a seed of its own."""
     for number, done in enumerate(range(0, count, _BATCH)):
         yield list(islice(cases(service, min(_BATCH, count - done), start * 1_000_000 + number), _BATCH))
+
+
+def _cancel_jobs(channel: grpc.Channel, service: Service) -> None:
+    """End the named jobs that the cases began, which would keep the device for as long as they like."""
+    if service.name != "harmonize":
+        return
+    stub = harmonize_grpc.HarmonizeServiceStub(channel)
+    unfinished = [harmonize.JOB_STATE_QUEUED, harmonize.JOB_STATE_RUNNING, harmonize.JOB_STATE_PARKED]
+    for job in stub.ListJobs(harmonize.ListJobsRequest(page_size=1000, states=unfinished), timeout=30).jobs:
+        stub.CancelJob(harmonize.CancelJobRequest(job_id=job.job_id), timeout=30)
 
 
 def _enter(account: Account, case: Case, answer: Answer, failures: Path | None) -> None:

@@ -64,7 +64,8 @@ def serving(name: str, folder: Path, *arguments: str, **changes: str) -> Iterato
     assert process.stdout
     try:
         line = process.stdout.readline()
-        assert line, f"{name} did not start: {log.read_text()[-2000:]}"
+        if not line:
+            raise RuntimeError(f"{name} did not start: {log.read_text()[-2000:]}")
         yield Service(name=name, port=json.loads(line)["port"], process=process, log=log)
     finally:
         process.stdin.close()

@@ -65,7 +65,7 @@ class Counter(Observer):
     def on_rejected(self, reason: str) -> None:
         self.rejected.append(reason)
 
-    def on_ended(self, kind: str, outcome: str, seconds: float) -> None:
+    def on_ended(self, outcome: str, seconds: float) -> None:
         self.outcomes.append(outcome)
 
     def on_checkpoint(self, seconds: float, byte_count: int) -> None:
