@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -18,6 +19,8 @@ from painterly.v1 import harmonize_service_pb2_grpc as harmonize_grpc
 from tests.abuse.cases import Case, cases
 from tests.abuse.judging import Answer, LogReader, Sample, judged_answer, judged_error, sample
 from tests.abuse.servers import Service
+
+logger = logging.getLogger(__name__)
 
 # A job that the cases made long is ended by its caller: that, too, must leave nothing behind.
 DEADLINE_S = 3.0
@@ -81,6 +84,15 @@ def run(service: Service, count: int, start: int, failures: Path | None = None) 
                 account.faults.append(f"the server died in batch {number} with {service.process.returncode}")
                 break
             account.samples.append(sample(service.process.pid))
+            logger.info(
+                "%s: %d of %d requests, %d faults, %d at their deadline, %.0f s",
+                service.name,
+                account.request_count,
+                count,
+                len(account.faults),
+                account.codes["DEADLINE_EXCEEDED", ""],
+                time.monotonic() - began_s,
+            )
     account.seconds = time.monotonic() - began_s
     return account
 
