@@ -16,6 +16,7 @@
 from painterly_client._async import AsyncClient
 from painterly_client._async_stream import AsyncEventStream
 from painterly_client._base import HealthStatus, Service
+from painterly_client._credentials import Credentials
 from painterly_client._errors import (
     Cancelled,
     DeadlineExceeded,
@@ -53,6 +54,7 @@ from painterly_client._jobs import (
     ServerLimits,
     WeightsInfo,
 )
+from painterly_client._manifest import Environment, ImageDigest, Manifest
 from painterly_client._quality import QualityMeasures, QualityReport, QualityWarning, StyleMeasures
 from painterly_client._reattachment import Reattachment
 from painterly_client._sync import Client
@@ -115,10 +117,12 @@ __all__ = [
     "Client",
     "Composed",
     "Compositing",
+    "Credentials",
     "DeadlineExceeded",
     "DeviceInfo",
     "Dilated",
     "DilationRule",
+    "Environment",
     "Event",
     "EventStream",
     "Frame",
@@ -126,6 +130,7 @@ __all__ = [
     "HarmonizeParameters",
     "HealthStatus",
     "Heartbeat",
+    "ImageDigest",
     "ImageFormat",
     "InvalidRequest",
     "Job",
@@ -138,6 +143,7 @@ __all__ = [
     "JobPlan",
     "JobState",
     "KernelShape",
+    "Manifest",
     "MaskDilation",
     "MemoryPolicy",
     "Network",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -24,10 +24,13 @@ from painterly_client._base import (
     channel_options,
 )
 from painterly_client._conversion import plan_of
+from painterly_client._credentials import Credentials, open_async_channel
 from painterly_client._errors import InvalidRequest
+from painterly_client._manifest import Manifest
 from painterly_client._quality import QualityReport, quality_of
 from painterly_client._reading import Attempt, StreamReader
 from painterly_client._reattachment import Reattachment
+from painterly_client._replaying import method_name, replay_request
 from painterly_client._types import (
     BackgroundRemoval,
     BackgroundRemovalMethod,
@@ -56,8 +59,9 @@ _Response = TypeVar("_Response")
 class AsyncClient(AsyncJobCalls):
     """Both services, in asyncio: :class:`Client` with coroutines, an asynchronous context manager for one event loop.
 
-    ``preprocess_endpoint`` and ``harmonize_endpoint`` are ``host:port``; either may be left out as long as no call
-    needs it. ``timeout_s`` bounds every call, a stream from its start to its result; None waits without limit. Images
+    ``preprocess_endpoint`` and ``harmonize_endpoint`` are ``host:port``, with ``https://`` before it for a server that
+    speaks TLS; either may be left out as long as no call needs it. ``credentials`` are certificates and a token.
+    ``timeout_s`` bounds every call, a stream from its start to its result; None waits without limit. Images
     are the bytes of image files. Every call raises :class:`PainterlyError`.
 
     A job with a ``job_key`` (1 to 128 of ``A-Z a-z 0-9 . _ -``) outlives its stream. When its connection is lost, the
@@ -73,6 +77,7 @@ class AsyncClient(AsyncJobCalls):
         preprocess_endpoint: str | None = None,
         harmonize_endpoint: str | None = None,
         timeout_s: float | None = None,
+        credentials: Credentials | None = None,
         reattachment: Reattachment | None = None,
         waits_when_busy: bool = False,
     ) -> None:
@@ -80,6 +85,7 @@ class AsyncClient(AsyncJobCalls):
             preprocess_endpoint=preprocess_endpoint,
             harmonize_endpoint=harmonize_endpoint,
             timeout_s=timeout_s,
+            credentials=credentials,
             reattachment=reattachment,
             waits_when_busy=waits_when_busy,
         )
@@ -269,6 +275,21 @@ class AsyncClient(AsyncJobCalls):
         )
         return self._stream("Harmonize", request)
 
+    def replay(
+        self,
+        manifest: Manifest,
+        images: Mapping[str, bytes],
+        *,
+        stream: StreamOptions | None = None,
+        anywhere: bool = False,
+    ) -> AsyncEventStream:
+        """Make a result again; ``images`` are the manifest's inputs, encoded, by their names.
+
+        Where the server's environment is not the manifest's it refuses, unless ``anywhere``: the bytes may then differ.
+        """
+        request = replay_request(manifest, images, stream, anywhere=anywhere)
+        return self._stream(method_name(request), request)
+
     async def plan(
         self,
         mask: bytes,
@@ -374,10 +395,8 @@ class AsyncClient(AsyncJobCalls):
 
     def _channel(self, service: Service) -> grpc.aio.Channel:
         if service not in self._channels:
-            endpoint = self._endpoints[service]
-            assert endpoint is not None
             options = channel_options(len(self._retired))
-            self._channels[service] = grpc.aio.insecure_channel(endpoint, options=options)
+            self._channels[service] = open_async_channel(self._endpoints[service], self._credentials, options)
         return self._channels[service]
 
     async def _answer(

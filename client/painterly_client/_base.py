@@ -12,7 +12,7 @@ import math
 import time
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal, TypeAlias
 
@@ -22,6 +22,7 @@ from painterly.errors import REQUEST_ID_KEY, ErrorDetails, read_details
 from painterly.limits import CHANNEL_OPTIONS, MAX_MESSAGE_BYTES
 from painterly.v1 import harmonize_service_pb2 as harmonize_pb
 from painterly.v1 import preprocess_service_pb2 as preprocess_pb
+from painterly_client._credentials import Credentials, Endpoint, endpoint_of
 from painterly_client._errors import PainterlyError, PreconditionFailed, error_of, invalid
 from painterly_client._reattachment import Reattachment
 
@@ -66,8 +67,10 @@ CLIENT_OPTIONS: tuple[tuple[str, int | str], ...] = (
     # gRPC gives up retrying a request larger than this buffer; its default of 256 KiB is less than most images.
     ("grpc.per_rpc_retry_buffer_size", 2 * MAX_MESSAGE_BYTES),
     # Without these a channel that failed once refuses for a second, longer than the retries take.
-    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.initial_reconnect_backoff_ms", 250),
     ("grpc.max_reconnect_backoff_ms", 5_000),
+    # In spite of its name: how long an attempt to connect may take at least.
+    ("grpc.min_reconnect_backoff_ms", 2_000),
 )
 
 
@@ -87,11 +90,12 @@ class CallContext:
     endpoint: str
     timeout_s: float | None
     request_id: str
+    credentials: Credentials = field(default_factory=Credentials)
 
     @property
     def metadata(self) -> tuple[tuple[str, str], ...]:
-        """What the call sends along: the id under which the server logs it."""
-        return ((REQUEST_ID_KEY, self.request_id),)
+        """What the call sends along: the id under which the server logs it, and the token, if there is one."""
+        return ((REQUEST_ID_KEY, self.request_id), *self.credentials.metadata)
 
     def error(self, error: grpc.RpcError, *, has_begun: bool = False) -> PainterlyError:
         """The exception for a failed call; ``has_begun`` says that the server had answered before."""
@@ -118,7 +122,7 @@ class CallContext:
         elif code is grpc.StatusCode.UNAVAILABLE:
             text = (
                 f"{server} cannot be reached; start it with `painterly serve {self.service}` "
-                f"or correct {self.service}_endpoint"
+                f"or correct {self.service}_endpoint (https:// if the server speaks TLS) and the certificates"
             )
         elif code is grpc.StatusCode.DEADLINE_EXCEEDED:
             text = f"{server} was not done after {self.timeout_s} s; give the client a longer timeout_s"
@@ -161,12 +165,16 @@ class BaseClient:
         preprocess_endpoint: str | None = None,
         harmonize_endpoint: str | None = None,
         timeout_s: float | None = None,
+        credentials: Credentials | None = None,
         reattachment: Reattachment | None = None,
         waits_when_busy: bool = False,
     ) -> None:
-        self._endpoints: Mapping[Service, str | None] = {
-            "preprocess": _endpoint("preprocess_endpoint", preprocess_endpoint),
-            "harmonize": _endpoint("harmonize_endpoint", harmonize_endpoint),
+        self._credentials = credentials or Credentials()
+        given: Mapping[Service, str | None] = {"preprocess": preprocess_endpoint, "harmonize": harmonize_endpoint}
+        self._endpoints: Mapping[Service, Endpoint] = {
+            service: endpoint_of(f"{service}_endpoint", text, self._credentials)
+            for service, text in given.items()
+            if text is not None
         }
         if timeout_s is not None and not 0 < timeout_s < math.inf:
             text = f"timeout_s: {timeout_s} must be a positive number of seconds, or None for no limit"
@@ -189,15 +197,10 @@ class BaseClient:
             name = f"{service}_endpoint"
             text = f"{name}: this call needs the {service} service; give the client its host:port"
             raise invalid("FIELD_REQUIRED", text, field=name)
-        return CallContext(service=service, endpoint=endpoint, timeout_s=self._timeout_s, request_id=uuid.uuid4().hex)
-
-
-def _endpoint(name: str, value: str | None) -> str | None:
-    if value is None:
-        return None
-    host, _, port = value.rpartition(":")
-    is_bare_ipv6 = ":" in host and not (host.startswith("[") and host.endswith("]"))
-    if not host or "/" in host or is_bare_ipv6 or not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
-        text = f"{name}: {value!r} is not host:port, for example 127.0.0.1:50051 or [::1]:50051"
-        raise invalid("FIELD_OUT_OF_RANGE", text, field=name, value=value)
-    return value
+        return CallContext(
+            service=service,
+            endpoint=endpoint.text,
+            timeout_s=self._timeout_s,
+            request_id=uuid.uuid4().hex,
+            credentials=self._credentials,
+        )

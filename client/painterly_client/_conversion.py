@@ -35,6 +35,7 @@ from painterly_client._events import (
     ResumePoint,
     StylizationLevel,
 )
+from painterly_client._manifest import Environment, ImageDigest, Manifest
 from painterly_client._quality import quality_of
 
 if TYPE_CHECKING:
@@ -257,6 +258,35 @@ def _result(message: harmonize_pb.ResultEvent) -> Result:
         stage_times_s={_stage(each.stage): seconds_of(each.duration) for each in message.stage_times},
         quality=quality_of(message.quality) if message.HasField("quality") else None,
         stylization_level=_level(message.stylization_level) if message.HasField("stylization_level") else None,
+        manifest=_manifest(message.manifest) if message.HasField("manifest") else None,
+    )
+
+
+def _manifest(message: harmonize_pb.Manifest) -> Manifest:
+    """The manifest of a result."""
+    environment = message.environment
+    return Manifest(
+        stages=tuple(_stage(stage) for stage in message.stages),
+        inputs={each.name: _digest(each) for each in message.inputs},
+        parameters=parameters_of(message.parameters, _types.HarmonizeParameters),
+        environment=Environment(
+            device=environment.device,
+            instructions=environment.instructions,
+            thread_count=environment.thread_count,
+            precision=environment.precision,
+            weights_checksum=environment.weights_checksum,
+            versions=dict(sorted(environment.versions.items())),
+        ),
+        output=_digest(message.output),
+    )
+
+
+def _digest(message: harmonize_pb.ImageDigest) -> ImageDigest:
+    return ImageDigest(
+        sha256=message.sha256,
+        pixels_sha256=message.pixels_sha256,
+        width_px=message.width_px,
+        height_px=message.height_px,
     )
 
 

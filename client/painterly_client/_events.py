@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TypeAlias
 
+from painterly_client._manifest import Manifest
 from painterly_client._quality import QualityReport
 from painterly_client._types import HarmonizeParameters, ImageFormat, Stage
 
@@ -111,7 +112,8 @@ class Result:
     not run. ``changed_pixel_count`` pixels differ from the painting, ``blend_pixel_count`` lie in the blend's support.
     The passes ran at ``working_width_px`` by ``working_height_px``. ``weights_checksum`` is ``sha256:`` and 64 hex
     digits. ``stage_times_s`` is in the order of the stages. ``quality`` is what the server measured of the picture
-    before it encoded it; None from a server that could not.
+    before it encoded it; None from a server that could not. ``manifest`` is what
+    it takes to make the same bytes again; None from a server that does not tell.
     """
 
     image: bytes = field(repr=False)
@@ -130,6 +132,7 @@ class Result:
     stage_times_s: Mapping[Stage, float]
     quality: QualityReport | None = None
     stylization_level: StylizationLevel | None = None
+    manifest: Manifest | None = None
 
 
 Event: TypeAlias = Accepted | Queued | Progress | Frame | Heartbeat | Result

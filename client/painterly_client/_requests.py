@@ -243,6 +243,7 @@ def harmonizing_request(
         runs_unattended=runs_unattended,
         parameters=parameters_message(parameters, harmonize_pb.HarmonizeParameters, "parameters"),
         stream=parameters_message(stream, harmonize_pb.StreamOptions, "stream"),
+        expected_environment=None,
         **{name: image_message(data, name) for name, data in images.items() if data is not None},
     )
     return _sendable(request)

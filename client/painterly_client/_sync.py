@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -23,10 +23,13 @@ from painterly_client._base import (
     channel_options,
 )
 from painterly_client._conversion import plan_of
+from painterly_client._credentials import Credentials, open_channel
 from painterly_client._errors import InvalidRequest
+from painterly_client._manifest import Manifest
 from painterly_client._quality import QualityReport, quality_of
 from painterly_client._reading import Attempt, StreamReader
 from painterly_client._reattachment import Reattachment
+from painterly_client._replaying import method_name, replay_request
 from painterly_client._sync_jobs import JobCalls
 from painterly_client._sync_stream import EventStream
 from painterly_client._types import (
@@ -57,8 +60,9 @@ _Response = TypeVar("_Response")
 class Client(JobCalls):
     """Both services, blocking. A context manager; safe to share between threads.
 
-    ``preprocess_endpoint`` and ``harmonize_endpoint`` are ``host:port``; either may be left out as long as no call
-    needs it. ``timeout_s`` bounds every call, a stream from its start to its result; None waits without limit. Images
+    ``preprocess_endpoint`` and ``harmonize_endpoint`` are ``host:port``, with ``https://`` before it for a server that
+    speaks TLS; either may be left out as long as no call needs it. ``credentials`` are certificates and a token.
+    ``timeout_s`` bounds every call, a stream from its start to its result; None waits without limit. Images
     are the bytes of image files. Every call raises :class:`PainterlyError`.
 
     A job with a ``job_key`` (1 to 128 of ``A-Z a-z 0-9 . _ -``) outlives its stream. When its connection is lost, the
@@ -74,6 +78,7 @@ class Client(JobCalls):
         preprocess_endpoint: str | None = None,
         harmonize_endpoint: str | None = None,
         timeout_s: float | None = None,
+        credentials: Credentials | None = None,
         reattachment: Reattachment | None = None,
         waits_when_busy: bool = False,
     ) -> None:
@@ -81,15 +86,14 @@ class Client(JobCalls):
             preprocess_endpoint=preprocess_endpoint,
             harmonize_endpoint=harmonize_endpoint,
             timeout_s=timeout_s,
+            credentials=credentials,
             reattachment=reattachment,
             waits_when_busy=waits_when_busy,
         )
         self._lock = threading.Lock()
         self._streams: weakref.WeakSet[EventStream] = weakref.WeakSet()
         self._retired: list[grpc.Channel] = []
-        self._channels = {
-            service: self._channel(service) for service, endpoint in self._endpoints.items() if endpoint is not None
-        }
+        self._channels = {service: self._channel(service) for service in self._endpoints}
 
     def remove_background(
         self,
@@ -272,6 +276,21 @@ class Client(JobCalls):
         )
         return self._stream("Harmonize", request)
 
+    def replay(
+        self,
+        manifest: Manifest,
+        images: Mapping[str, bytes],
+        *,
+        stream: StreamOptions | None = None,
+        anywhere: bool = False,
+    ) -> EventStream:
+        """Make a result again; ``images`` are the manifest's inputs, encoded, by their names.
+
+        Where the server's environment is not the manifest's it refuses, unless ``anywhere``: the bytes may then differ.
+        """
+        request = replay_request(manifest, images, stream, anywhere=anywhere)
+        return self._stream(method_name(request), request)
+
     def plan(
         self,
         mask: bytes,
@@ -380,9 +399,7 @@ class Client(JobCalls):
         return method(attempt.request, timeout=attempt.timeout_s, metadata=attempt.metadata)
 
     def _channel(self, service: Service) -> grpc.Channel:
-        endpoint = self._endpoints[service]
-        assert endpoint is not None
-        return grpc.insecure_channel(endpoint, options=channel_options(len(self._retired)))
+        return open_channel(self._endpoints[service], self._credentials, channel_options(len(self._retired)))
 
     def _answer(
         self, method: grpc.UnaryUnaryMultiCallable[_Request, _Response], request: _Request, context: CallContext

@@ -15,7 +15,7 @@ from painterly_harmonize.conversion import STAGE_NUMBERS, duration
 from painterly_harmonize.job_events import resume_point
 from painterly_harmonize.job_requests import KINDS
 from painterly_harmonize.jobs.policy import Policy
-from painterly_harmonize.jobs.records import JobRecord, Place, State, WorkerRecord
+from painterly_harmonize.jobs.records import Failure, JobRecord, Place, State, WorkerRecord
 from painterly_harmonize.jobs.streaming import Waits
 
 _STATES = {
@@ -34,8 +34,6 @@ _DEFAULT_PAGE_SIZE = 50
 
 def job_message(record: JobRecord, waits: Waits | None, policy: Policy) -> pb.Job:
     """A job."""
-    told = record.failure
-    failure = told and pb.JobFailure(reason=told.reason, message=told.message, metadata=told.metadata)
     message = pb.Job(
         job_id=record.job_id,
         job_key=record.job_key,
@@ -48,7 +46,7 @@ def job_message(record: JobRecord, waits: Waits | None, policy: Policy) -> pb.Jo
         progress=_progress(record.place),
         checkpoint=resume_point(record.checkpoint_place),
         attempt=record.attempt,
-        failure=failure,
+        failure=_failure(record.failure),
         runs_unattended=record.is_unattended,
     )
     if waits is not None:
@@ -131,6 +129,12 @@ def _expires_at(record: JobRecord, policy: Policy) -> float | None:
     if record.ended_at is None or record.state is State.EXPIRED:
         return None
     return record.ended_at + policy.result_retention_s
+
+
+def _failure(failure: Failure | None) -> pb.JobFailure | None:
+    if failure is None:
+        return None
+    return pb.JobFailure(reason=failure.reason, message=failure.message, metadata=failure.metadata)
 
 
 def _progress(place: Place | None) -> pb.ProgressEvent | None:

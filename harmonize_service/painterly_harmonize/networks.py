@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,6 +14,8 @@ from painterly.weights import WeightsCorrupt, WeightsError, WeightsMissing, Weig
 from painterly_harmonize.algorithm.params import NetworkName
 from painterly_harmonize.algorithm.vgg import FeatureNetwork, load_network
 from painterly_harmonize.settings import Settings, layer_dtype
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,4 +73,5 @@ def stored_networks(settings: Settings, device: torch.device) -> StoredNetworks:
 
 
 def _weights_error(reason: error_reason_pb2.ErrorReason.ValueType, error: WeightsError) -> ServiceError:
-    return ServiceError(reason, str(error), metadata={"weights": error.name})
+    logger.warning("%s", error)
+    return ServiceError(reason, error.told, metadata={"weights": error.name})

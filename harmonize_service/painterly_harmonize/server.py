@@ -9,21 +9,24 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 import grpc.aio
 import torch
 
-from painterly.serving import Listener, Server, serve_until_signal
+from painterly.serving import Server, listener_of, serve_until_signal
 from painterly.v1 import harmonize_service_pb2 as pb
 from painterly.v1 import harmonize_service_pb2_grpc as pb_grpc
 from painterly.weights import WeightStore
+from painterly_harmonize.algorithm.params import NetworkName
 from painterly_harmonize.jobs.front import Front
-from painterly_harmonize.jobs.observer import Observer
+from painterly_harmonize.jobs.policy import Policy
 from painterly_harmonize.jobs.sqlite_store import open_folder
+from painterly_harmonize.jobs.store import JobStore
 from painterly_harmonize.jobs.supervisor import Supervisor
+from painterly_harmonize.metrics import FrontMetrics, StoreMetrics
 from painterly_harmonize.servicer import HarmonizeServicer
 from painterly_harmonize.settings import TEMPORARY, Settings, policy_of
 from painterly_harmonize.worker_process import STORED_NETWORKS, command
@@ -38,13 +41,14 @@ class CannotListen(Exception):
     """The port cannot be opened."""
 
 
-async def serve(settings: Settings, *, networks: str = STORED_NETWORKS, observer: Observer | None = None) -> None:
+async def serve(settings: Settings, *, networks: str = STORED_NETWORKS) -> None:
     """Serve until a signal; then let the running job go on for a while, interrupt it at a checkpoint, and stop.
 
-    ``networks`` names what makes the worker's networks, ``module:name``. Raises: CannotListen, StoreUnavailable.
+    ``networks`` names what makes the worker's networks, ``module:name``. Raises: CannotListen, SettingsError,
+    StoreUnavailable.
     """
-    observer = observer or Observer()
-    policy = policy_of(settings)
+    policy, listener = policy_of(settings), listener_of(settings)
+    observer = FrontMetrics(listener.registry)
     # What is computed is computed by the worker; here are plans and measures of single pictures.
     torch.set_num_threads(1)
     with _data_folder(settings) as folder:
@@ -54,8 +58,9 @@ async def serve(settings: Settings, *, networks: str = STORED_NETWORKS, observer
         try:
             store.collect_strays()
             front = Front(store=store, blobs=blobs, policy=policy, observer=observer)
-            servicer = HarmonizeServicer(front, WeightStore())
-            listener = Listener(host=settings.host, port=settings.port, exit_with_stdin=settings.exit_with_stdin)
+            weights = WeightStore()
+            servicer = HarmonizeServicer(front, weights)
+            listener.registry.register(StoreMetrics(store, policy))
 
             def register(server: grpc.aio.Server) -> Sequence[str]:
                 pb_grpc.add_HarmonizeServiceServicer_to_server(servicer, server)
@@ -65,10 +70,11 @@ async def serve(settings: Settings, *, networks: str = STORED_NETWORKS, observer
                 await drain(front, worker, policy.drain_s)
 
             try:
-                server = Server(register, listener, on_drain=on_drain)
-            except RuntimeError as error:
+                server = Server(register, listener, on_drain=on_drain, checks=checks_of(store, policy, weights))
+            except (RuntimeError, OSError) as error:
                 raise CannotListen(
-                    f"cannot listen on {settings.host}:{settings.port}: {error}; choose another --host or --port"
+                    f"cannot listen on {settings.host}:{settings.port}: {error}; choose another --host, --port or"
+                    " --metrics"
                 ) from None
             if settings.role == "all":
                 worker = Supervisor(
@@ -87,12 +93,28 @@ async def serve(settings: Settings, *, networks: str = STORED_NETWORKS, observer
             store.close()
 
 
+def checks_of(store: JobStore, policy: Policy, weights: WeightStore) -> dict[str, Callable[[], bool]]:
+    """What has to be well for jobs to be computed, by name."""
+
+    def is_store_well() -> bool:
+        store.change_mark()
+        return True
+
+    def is_worker_well() -> bool:
+        return any(time.time() - worker.reported_at <= policy.silence_s for worker in store.workers())
+
+    def has_weights() -> bool:
+        return any(weights.has(name.value) for name in NetworkName)
+
+    return {"store": is_store_well, "worker": is_worker_well, "weights": has_weights}
+
+
 async def drain(front: Front, worker: Supervisor | None, patience_s: float) -> None:
     """Take no more jobs, let the worker end its job or, after a while, interrupt it, and end all streams."""
     front.drain()
     end_s = time.monotonic() + patience_s
     if worker is not None:
-        worker.drain()
+        await asyncio.to_thread(worker.drain)
         while worker.is_alive() and time.monotonic() < end_s:
             await asyncio.sleep(_LOOK_EVERY_S)
         await asyncio.to_thread(worker.stop)

@@ -6,12 +6,13 @@ import asyncio
 import contextlib
 import importlib.metadata
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any, TypeAlias, TypeVar
 
 import grpc
 import torch
 
+from painterly.calls import note_job, principal_of
 from painterly.service_error import ServiceError
 from painterly.v1 import error_reason_pb2 as reasons
 from painterly.v1 import harmonize_service_pb2 as pb
@@ -38,13 +39,13 @@ from painterly_harmonize.jobs.front import Front, Submission
 from painterly_harmonize.jobs.records import JobRecord, StoredEvent, WorkerReport
 from painterly_harmonize.jobs.streaming import Accepted, Seen, Waits, wait_of
 from painterly_harmonize.planning import Planner, Speed
-from painterly_harmonize.principals import current_principal
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 _Response = TypeVar("_Response", pb.RunPass1Response, pb.RunPass2Response, pb.HarmonizeResponse, pb.WatchJobResponse)
 
 _WORKER_WAIT_S = 60.0
 _WORKER_POLL_S = 0.05
+_WEIGHTS_KEPT_S = 300.0
 
 
 class HarmonizeServicer(pb_grpc.HarmonizeServiceServicer):
@@ -54,12 +55,14 @@ class HarmonizeServicer(pb_grpc.HarmonizeServiceServicer):
         self._front, self._weights = front, weights
         # Pictures grow when they are read: one evaluation at a time bounds the memory.
         self._evaluating = asyncio.Lock()
+        self._weighing = asyncio.Lock()
+        self._found_weights: tuple[float, Sequence[pb.WeightsInfo]] = (0.0, ())
 
     async def RunPass1(
         self, request: pb.RunPass1Request, context: Context
     ) -> AsyncGenerator[pb.RunPass1Response, None]:
         """Stream the first pass's events."""
-        async with contextlib.aclosing(self._submitted("RunPass1", request, pb.RunPass1Response)) as responses:
+        async with contextlib.aclosing(self._submitted("RunPass1", request, context, pb.RunPass1Response)) as responses:
             async for response in responses:
                 yield response
 
@@ -67,7 +70,7 @@ class HarmonizeServicer(pb_grpc.HarmonizeServiceServicer):
         self, request: pb.RunPass2Request, context: Context
     ) -> AsyncGenerator[pb.RunPass2Response, None]:
         """Stream the second pass's events."""
-        async with contextlib.aclosing(self._submitted("RunPass2", request, pb.RunPass2Response)) as responses:
+        async with contextlib.aclosing(self._submitted("RunPass2", request, context, pb.RunPass2Response)) as responses:
             async for response in responses:
                 yield response
 
@@ -75,7 +78,9 @@ class HarmonizeServicer(pb_grpc.HarmonizeServiceServicer):
         self, request: pb.HarmonizeRequest, context: Context
     ) -> AsyncGenerator[pb.HarmonizeResponse, None]:
         """Stream the events of both passes and the post-processing."""
-        async with contextlib.aclosing(self._submitted("Harmonize", request, pb.HarmonizeResponse)) as responses:
+        async with contextlib.aclosing(
+            self._submitted("Harmonize", request, context, pb.HarmonizeResponse)
+        ) as responses:
             async for response in responses:
                 yield response
 
@@ -83,7 +88,8 @@ class HarmonizeServicer(pb_grpc.HarmonizeServiceServicer):
         self, request: pb.WatchJobRequest, context: Context
     ) -> AsyncGenerator[pb.WatchJobResponse, None]:
         """Stream a job's events from a cursor on."""
-        record = await self._front.resume(current_principal(), request.job_id)
+        record = await self._front.resume(principal_of(context), request.job_id)
+        note_job(record.job_id)
         seen = self._front.stream(record, request.after_cursor)
         async with contextlib.aclosing(_responses(seen, pb.WatchJobResponse)) as responses:
             async for response in responses:
@@ -99,15 +105,15 @@ class HarmonizeServicer(pb_grpc.HarmonizeServiceServicer):
                 metadata={"conflicts_with": "job_id"},
             )
         if request.job_key:
-            record = await self._front.job_of_key(current_principal(), request.job_key)
+            record = await self._front.job_of_key(principal_of(context), request.job_key)
         else:
-            record = await self._job(request.job_id)
+            record = await self._job(request.job_id, context)
         return pb.GetJobResponse(job=await self._told(record))
 
     async def ListJobs(self, request: pb.ListJobsRequest, context: Context) -> pb.ListJobsResponse:
         """Tell of the caller's jobs, the newest first."""
         size, before, states = page_size(request.page_size), page_begin(request.page_token), states_of(request.states)
-        records = await self._front.page(current_principal(), states, before, size + 1)
+        records = await self._front.page(principal_of(context), states, before, size + 1)
         queue = await self._front.queue()
         shown = records[:size]
         return pb.ListJobsResponse(
@@ -117,12 +123,12 @@ class HarmonizeServicer(pb_grpc.HarmonizeServiceServicer):
 
     async def CancelJob(self, request: pb.CancelJobRequest, context: Context) -> pb.CancelJobResponse:
         """Stop a job."""
-        record = await self._front.cancel(await self._job(request.job_id))
+        record = await self._front.cancel(await self._job(request.job_id, context))
         return pb.CancelJobResponse(job=await self._told(record))
 
     async def FinishJob(self, request: pb.FinishJobRequest, context: Context) -> pb.FinishJobResponse:
         """End a job's running pass with what it has."""
-        record = await self._front.finish_stage(await self._job(request.job_id))
+        record = await self._front.finish_stage(await self._job(request.job_id, context))
         return pb.FinishJobResponse(job=await self._told(record))
 
     async def GetServerInfo(self, request: pb.GetServerInfoRequest, context: Context) -> pb.GetServerInfoResponse:
@@ -132,7 +138,7 @@ class HarmonizeServicer(pb_grpc.HarmonizeServiceServicer):
         return pb.GetServerInfoResponse(
             version=importlib.metadata.version("painterly"),
             devices=[device_message(worker, now, policy) for worker in workers],
-            weights=await asyncio.to_thread(self._weights_info),
+            weights=await self._weights_info(),
             limits=limits_message(policy),
             waiting_job_count=len(queue.waiting),
             running_job_count=len(queue.running),
@@ -150,25 +156,28 @@ class HarmonizeServicer(pb_grpc.HarmonizeServiceServicer):
         async with self._evaluating:
             return await asyncio.to_thread(answer_evaluate, request)
 
-    async def _submitted(self, kind: str, request: Request, make: type[_Response]) -> AsyncGenerator[_Response, None]:
+    async def _submitted(
+        self, kind: str, request: Request, context: Context, make: type[_Response]
+    ) -> AsyncGenerator[_Response, None]:
         """A request's job, new or found by its key, as responses. Decoding stays off the event loop."""
         require_job_key(request)
         with self._front.holding(request.ByteSize()):
             workers = await self._front.workers()
             report = workers[0].report if workers else None
-            job = await asyncio.to_thread(_submission, kind, request, report, current_principal())
+            job = await asyncio.to_thread(_submission, kind, request, report, principal_of(context))
             del request
             record, is_new = await self._front.submit(job)
             del job
+        note_job(record.job_id)
         seen = self._front.stream(record, is_new=is_new)
         async with contextlib.aclosing(_responses(seen, make)) as responses:
             async for response in responses:
                 yield response
 
-    async def _job(self, job_id: str) -> JobRecord:
+    async def _job(self, job_id: str, context: Context) -> JobRecord:
         if not job_id:
             raise ServiceError(reasons.ERROR_REASON_FIELD_REQUIRED, "job_id: is required", field="job_id")
-        return await self._front.job(current_principal(), job_id)
+        return await self._front.job(principal_of(context), job_id)
 
     async def _told(self, record: JobRecord) -> pb.Job:
         waits = wait_of(await self._front.queue(), record.job_id)
@@ -183,7 +192,16 @@ class HarmonizeServicer(pb_grpc.HarmonizeServiceServicer):
             await asyncio.sleep(_WORKER_POLL_S)
         return workers[0].report
 
-    def _weights_info(self) -> list[pb.WeightsInfo]:
+    async def _weights_info(self) -> Sequence[pb.WeightsInfo]:
+        """What weights there are. Finding out reads all of them: one call does it, and others take its answer."""
+        async with self._weighing:
+            found_s, found = self._found_weights
+            if not found or time.monotonic() - found_s > _WEIGHTS_KEPT_S:
+                found = await asyncio.to_thread(self._look_at_weights)
+                self._found_weights = time.monotonic(), found
+        return found
+
+    def _look_at_weights(self) -> Sequence[pb.WeightsInfo]:
         found = []
         for name in self._weights.names():
             status = self._weights.status(name)

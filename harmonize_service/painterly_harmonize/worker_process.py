@@ -17,11 +17,13 @@ from pathlib import Path
 
 import torch
 
+from painterly.configuration import ServerSettings
+from painterly.logs import set_up_logging
 from painterly.service_error import ServiceError
 from painterly_harmonize.algorithm.style_cache import StyleCache
 from painterly_harmonize.computing import Computer
 from painterly_harmonize.jobs.context import WorkerBroken
-from painterly_harmonize.jobs.observer import Observer
+from painterly_harmonize.jobs.counts import Counts
 from painterly_harmonize.jobs.orders import follow_orders
 from painterly_harmonize.jobs.records import WorkerReport
 from painterly_harmonize.jobs.sqlite_store import open_folder
@@ -44,12 +46,18 @@ def command(settings: Settings, folder: Path, networks: str, worker_id: str, *, 
         sys.executable,
         "-m",
         "painterly_harmonize.worker_process",
-        *("--settings", json.dumps(dataclasses.asdict(settings))),
+        *("--settings", json.dumps(_plain(settings))),
         *("--folder", str(folder)),
         *("--networks", networks),
         *("--worker-id", worker_id),
         *(["--remove-folder"] if is_temporary else []),
     ]
+
+
+def _plain(settings: Settings) -> dict[str, object]:
+    """The settings but those of the listener, which a worker does not need and whose files it may not read."""
+    listening = {field.name for field in dataclasses.fields(ServerSettings)} - {"log_level", "log_format"}
+    return {name: value for name, value in dataclasses.asdict(settings).items() if name not in listening}
 
 
 def build_worker(
@@ -60,13 +68,14 @@ def build_worker(
     networks: Networks,
     *,
     worker_id: str,
-    observer: Observer,
 ) -> Worker:
     """A worker over a device, its memory and its speed."""
     planner = Planner(device, limit_bytes=settings.memory_limit_mib << 20 or None)
     computer = Computer(
         device=device, networks=networks, styles=StyleCache(settings.style_cache_mib << 20), planner=planner
     )
+
+    counts = Counts()
 
     def report() -> WorkerReport:
         return WorkerReport(
@@ -78,6 +87,7 @@ def build_worker(
             flop_per_s=planner.speed.flop_per_s,
             bytes_per_s=planner.speed.bytes_per_s,
             correction=planner.speed.correction,
+            counts=counts.sums(),
         )
 
     return Worker(
@@ -86,7 +96,7 @@ def build_worker(
         policy=policy_of(settings, device),
         run_job=computer.run_job,
         report=report,
-        observer=observer,
+        observer=counts,
     )
 
 
@@ -97,7 +107,6 @@ def work(
     networks: str = STORED_NETWORKS,
     worker_id: str = "",
     is_supervised: bool = False,
-    observer: Observer | None = None,
 ) -> bool:
     """Work until told to stop. Returns whether the supervisor went away without a word.
 
@@ -116,7 +125,6 @@ def work(
         blobs,
         make(settings, device),
         worker_id=worker_id or f"{os.uname().nodename}-{os.getpid()}",
-        observer=observer or Observer(),
     )
     is_abandoned = threading.Event()
     if is_supervised:
@@ -154,7 +162,7 @@ def main() -> None:
     parser.add_argument("--remove-folder", action="store_true")
     arguments = parser.parse_args()
     settings = Settings(**json.loads(arguments.settings))
-    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    set_up_logging(settings.log_level, settings.log_format)
     folder = Path(arguments.folder)
     try:
         is_abandoned = work(

@@ -55,6 +55,7 @@ CODE_OF_REASON: Mapping[ErrorReason.ValueType, grpc.StatusCode] = {
     error_reason_pb2.ERROR_REASON_WEIGHTS_MISSING: _PRECONDITION,
     error_reason_pb2.ERROR_REASON_WEIGHTS_CORRUPT: _PRECONDITION,
     error_reason_pb2.ERROR_REASON_DEVICE_MISSING: _PRECONDITION,
+    error_reason_pb2.ERROR_REASON_ENVIRONMENT_DIFFERS: _PRECONDITION,
     error_reason_pb2.ERROR_REASON_QUEUE_FULL: _EXHAUSTED,
     error_reason_pb2.ERROR_REASON_DEVICE_OUT_OF_MEMORY: _EXHAUSTED,
     error_reason_pb2.ERROR_REASON_DRAINING: grpc.StatusCode.UNAVAILABLE,
@@ -81,6 +82,7 @@ CODE_OF_REASON: Mapping[ErrorReason.ValueType, grpc.StatusCode] = {
     error_reason_pb2.ERROR_REASON_TOKEN_MISSING: grpc.StatusCode.UNAUTHENTICATED,
     error_reason_pb2.ERROR_REASON_TOKEN_INVALID: grpc.StatusCode.UNAUTHENTICATED,
     error_reason_pb2.ERROR_REASON_NOT_ALLOWED: grpc.StatusCode.PERMISSION_DENIED,
+    error_reason_pb2.ERROR_REASON_REQUEST_UNREADABLE: _INVALID,
 }
 
 

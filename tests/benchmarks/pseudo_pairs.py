@@ -24,18 +24,21 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from painterly.configuration import available_cores
 from painterly_harmonize.algorithm import masks
 from painterly_harmonize.algorithm.params import HarmonizeParams, NetworkName
 from painterly_harmonize.algorithm.pipeline import harmonize
 from painterly_harmonize.algorithm.stage import Inputs, Result
 from painterly_harmonize.algorithm.vgg import FeatureNetwork, load_network
 from painterly_harmonize.benchmark.measuring import weights_path
-from painterly_harmonize.settings import available_cores, set_up_torch
+from painterly_harmonize.settings import set_up_torch
 from tests.benchmarks.paper_case import changed, preset_params
 
 # So far around the blob the painting lends nothing, as a share of the long side: features there have seen the answer.
 _BLANK_SHARE = 0.03
 _BLOB_AREA = (0.05, 0.15)
+# Of a phone's sensor in a room, 8-bit levels.
+NOISE = 10.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -58,17 +61,17 @@ class Pair:
 
 
 def _tensor(pixels: NDArray[np.uint8]) -> Tensor:
-    return torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255
+    return torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float() / 255
 
 
-def make_pair(path: Path, number: int, size_px: int) -> Pair:
-    """The pair ``number`` of a painting at a long side of ``size_px``."""
+def make_pair(path: Path, number: int, size_px: int, noise: float = NOISE) -> Pair:
+    """The pair ``number`` of a painting at a long side of ``size_px``, with sensor noise of ``noise`` 8-bit levels."""
     random = np.random.default_rng([zlib.crc32(path.stem.encode()), number])
     with Image.open(path) as image:
         width, height = masks.working_size(image.height, image.width, size_px)[::-1]
         painting = np.array(image.convert("RGB").resize((width, height), Image.Resampling.LANCZOS))
     mask = blob(height, width, random)
-    photo = like_a_photo(painting, random)
+    photo = like_a_photo(painting, random, noise)
     composite = np.where(mask[..., None], photo, painting)
     return Pair(name=f"{path.stem}-{number}", painting=painting, composite=composite, mask=mask)
 
@@ -85,7 +88,7 @@ def blob(height: int, width: int, random: np.random.Generator) -> NDArray[np.boo
     return inside
 
 
-def like_a_photo(painting: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:
+def like_a_photo(painting: NDArray[np.uint8], random: np.random.Generator, noise: float) -> NDArray[np.uint8]:
     """Smooth the strokes away and keep the edges, change light and color, add a sensor's noise."""
     smooth = painting
     for _ in range(3):
@@ -94,7 +97,7 @@ def like_a_photo(painting: NDArray[np.uint8], random: np.random.Generator) -> ND
     mean = lab.mean((0, 1))
     shift = random.choice([-1.0, 1.0], 3) * random.uniform((6, 5, 5), (14, 14, 14))
     lab = (lab - mean) * random.uniform((0.85, 0.7, 0.7), (1.2, 1.3, 1.3)) + mean + shift
-    photo = cv2.cvtColor(lab.astype(np.float32), cv2.COLOR_LAB2RGB) * 255 + random.normal(0, 3, painting.shape)
+    photo = cv2.cvtColor(lab.astype(np.float32), cv2.COLOR_LAB2RGB) * 255 + random.normal(0, noise, painting.shape)
     return photo.clip(0, 255).round().astype(np.uint8)  # type: ignore[no-any-return]
 
 
@@ -132,6 +135,7 @@ def main() -> None:
     parser.add_argument("paintings", nargs="+", type=Path)
     parser.add_argument("--pairs", type=int, default=2, help="of each painting")
     parser.add_argument("--size", type=int, default=384, help="long side of the paintings, px")
+    parser.add_argument("--noise", type=float, default=NOISE, help="of the sensor, 8-bit levels")
     parser.add_argument("--preset", default="draft")
     parser.add_argument("--set", action="append", default=[], metavar="GROUP.NAME=VALUE")
     parser.add_argument("--threads", type=int, default=available_cores())
@@ -144,7 +148,7 @@ def main() -> None:
     print("pair                                      PSNR: paste  result   gain   SSIM: paste  result    gain")
     for path in options.paintings:
         for number in range(options.pairs):
-            pair = make_pair(path, number, options.size)
+            pair = make_pair(path, number, options.size, options.noise)
             result = harmonized(pair, params, network)
             before, after = (
                 (psnr(each, pair.painting, pair.mask), ssim(each, pair.painting, pair.mask))

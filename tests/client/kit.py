@@ -165,7 +165,9 @@ class Loop:
 
 
 @contextlib.contextmanager
-def serving(*servicers: Preprocess | Harmonize, port: int = 0, delay_s: float = 0.0) -> Iterator[str]:
+def serving(
+    *servicers: Preprocess | Harmonize, port: int = 0, delay_s: float = 0.0, listener: Listener | None = None
+) -> Iterator[str]:
     """Serve on one port with the project's own shell, listening ``delay_s`` after entering; yields host:port."""
 
     def register(server: grpc.aio.Server) -> list[str]:
@@ -178,7 +180,7 @@ def serving(*servicers: Preprocess | Harmonize, port: int = 0, delay_s: float = 
 
     async def start() -> Server:
         await asyncio.sleep(delay_s)
-        server = Server(register, Listener(port=port, grace_s=0.1))
+        server = Server(register, listener or Listener(port=port, grace_s=0.1))
         await server.start()
         return server
 

@@ -52,7 +52,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ToyServer]:
 def undisturbed(server: ToyServer) -> dict[str, bytes]:
     """What a run without any trouble makes: the passes' results and the result."""
     with Client(harmonize_endpoint=server.endpoint) as client:
-        return lasting(list(client.harmonize(**pictures(), parameters=PARAMETERS, stream=EVERY)))
+        arguments: dict[str, Any] = {**pictures(), "parameters": PARAMETERS, "stream": EVERY}
+        return lasting(list(client.harmonize(**arguments)))
 
 
 def lasting(events: list[Event]) -> dict[str, bytes]:
@@ -75,7 +76,7 @@ def assert_nothing_twice(events: list[Event]) -> None:
     for event in events:
         if isinstance(event, Accepted):
             seen.clear()
-        key = None
+        key: tuple[object, ...] | None = None
         if isinstance(event, Progress):
             key = ("progress", event.stage, event.iteration)
         elif isinstance(event, Frame):

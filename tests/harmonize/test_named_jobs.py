@@ -88,8 +88,8 @@ async def test_a_parked_job_goes_on_where_it_was_and_says_so() -> None:
 
         await until(lambda: state() == "parked")
         parked = (await service.stub.GetJob(pb.GetJobRequest(job_key="k"))).job
-        call = service.stub.WatchJob(pb.WatchJobRequest(job_id=first.job_id, after_cursor=cursor))
-        events = [event async for event in call]
+        watch = service.stub.WatchJob(pb.WatchJobRequest(job_id=first.job_id, after_cursor=cursor))
+        events = [event async for event in watch]
     assert (first.named, first.attempt, first.HasField("resumed_from")) == (True, 0, False)
     assert parked.state == pb.JOB_STATE_PARKED
     assert parked.checkpoint.stage == pb.STAGE_PASS2

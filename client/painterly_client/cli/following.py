@@ -30,6 +30,7 @@ from painterly_client.cli.files import (
     write_whole,
 )
 from painterly_client.cli.keys import can_read_keys, key_presses
+from painterly_client.cli.manifests import write_manifest
 from painterly_client.cli.ordering import Destination, Order
 from painterly_client.cli.parameters import to_json
 from painterly_client.cli.progress import level_text, make_display, resumption_text
@@ -44,13 +45,16 @@ def destination_from(
 ) -> Destination:
     """Settle where the files go, before any work. Raises: click.UsageError when an input would be overwritten."""
     keep = options["keep"] or out.with_name(f"{out.stem}-work")
-    outputs = {"-o": out, **({"--report": options["report"]} if options["report"] else {})}
+    more = {f"--{name}": options[name] for name in ("report", "manifest") if options[name]}
+    outputs = {"-o": out, **more}
     check_outputs(outputs | {f"the kept {name}": keep / name for name in kept_names}, inputs)
     if options["frames"]:
         make_folder("--frames", options["frames"])
     if options["report"]:
         report.check_result_name(out)
-    return Destination(out=out, keep=keep, report=options["report"], frames=options["frames"])
+    return Destination(
+        out=out, keep=keep, report=options["report"], frames=options["frames"], manifest=options["manifest"]
+    )
 
 
 def stream_options_from(destination: Destination, options: dict[str, Any]) -> StreamOptions:
@@ -178,10 +182,12 @@ def _keep_latest_frame(history: History, keeper: Keeper) -> None:
 
 
 def finish(finished: Finished, order: Order, session: Session) -> None:
-    """Write the result and the report, say where everything is, and answer as JSON when that was asked for."""
+    """Write the result, manifest and report, say where everything is, and answer as JSON when that was asked for."""
     result, destination = finished.result, order.destination
     write_result(destination.out, result.image)
     session.kept["result"] = destination.out
+    if destination.manifest:
+        write_manifest(destination.manifest, result, order.inputs, destination.out)
     if destination.report:
         pictures = order.pictures()
         run = report.Run(
@@ -219,6 +225,8 @@ def _say_where(finished: Finished, destination: Destination, session: Session) -
         session.say(f"kept: {', '.join(kept)}")
     if destination.report:
         session.say(f"report: {destination.report}")
+    if destination.manifest:
+        session.say(f"manifest: {destination.manifest}")
     for warning in result.quality.warnings if result.quality else ():
         session.say(f"look: {warning.message}; {warning.advice}")
 
@@ -244,4 +252,5 @@ def _result_json(finished: Finished, destination: Destination) -> dict[str, Any]
         "frames": destination.frames,
         "frame_count": finished.frame_count,
         "report": destination.report,
+        "manifest": destination.manifest,
     }

@@ -19,6 +19,7 @@ from painterly_client import (
 )
 from painterly_client.cli.files import check_result_name
 from painterly_client.cli.parameters import read_parameters, with_flags
+from painterly_client.cli.securing import TOKEN, security_options
 from painterly_client.cli.session import Session
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -94,14 +95,16 @@ result_option = click.option(
 
 
 def endpoint_option(service: str) -> Callable[[_F], _F]:
-    """``--preprocess-endpoint`` or ``--harmonize-endpoint``."""
-    return click.option(
+    """``--preprocess-endpoint`` or ``--harmonize-endpoint``, and what it takes to be let in there."""
+    option = click.option(
         f"--{service}-endpoint",
         envvar=f"PAINTERLY_{service.upper()}_ENDPOINT",
         show_envvar=True,
         metavar="HOST:PORT",
-        help=f"Use this {service} service. Without it one is started for this command.",
+        help=f"Use this {service} service, https://HOST:PORT if it speaks TLS. Without it one is started for this "
+        "command.",
     )
+    return add(option, security_options)
 
 
 def _check_job_key(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
@@ -223,6 +226,12 @@ stream_options = add(
         metavar="SECONDS",
         help="Least time between two frames; 0 for every iteration. [default: 1]",
     ),
+    click.option(
+        "--manifest",
+        type=OUTPUT_FILE,
+        metavar="FILE.json",
+        help="Write what the result was made from and with, for `painterly replay`.",
+    ),
     click.option("--report", type=OUTPUT_FILE, metavar="FILE.html", help="Write a page that shows the whole run."),
     click.option(
         "--keep", type=FOLDER, metavar="DIR", help="Where intermediate pictures go. [default: OUT's name + -work]"
@@ -264,15 +273,19 @@ def flag_of(name: str) -> str:
 
 
 def given_arguments(ctx: click.Context, command: click.Command, without: Sequence[str] = ()) -> list[str]:
-    """The options that were given on the command line and that ``command`` has too, as arguments for it."""
+    """The options that were given on the command line and that ``command`` has too, as arguments for it.
+
+    A token is left out: what is made of the arguments is shown and kept.
+    """
+    values = {**ctx.params, **ctx.ensure_object(Session).security}
     arguments: list[str] = []
     for param in command.params:
         given = ctx.get_parameter_source(param.name or "") is click.core.ParameterSource.COMMANDLINE
-        if not isinstance(param, click.Option) or not given or param.name in without:
+        if not isinstance(param, click.Option) or not given or param.name in (*without, TOKEN):
             continue
         flag, value = (
             param.opts[-1] if param.opts[-1].startswith("--") else param.opts[0],
-            ctx.params.get(param.name or ""),
+            values.get(param.name or ""),
         )
         if param.is_flag:
             arguments.append(flag)

@@ -14,12 +14,13 @@ from painterly_client.cli.parameters import from_json, to_json
 
 @dataclass(frozen=True, kw_only=True)
 class Destination:
-    """Where a run's files go. ``report`` and ``frames`` are None when they were not asked for."""
+    """Where a run's files go. ``report``, ``frames`` and ``manifest`` are None when they were not asked for."""
 
     out: Path
     keep: Path
     report: Path | None
     frames: Path | None
+    manifest: Path | None
 
     @property
     def result_format(self) -> ImageFormat:
@@ -83,6 +84,7 @@ def order_to_json(order: Order) -> dict[str, Any]:
         "keep": str(place.keep.absolute()),
         "report": str(place.report.absolute()) if place.report else None,
         "frames": str(place.frames.absolute()) if place.frames else None,
+        "manifest": str(place.manifest.absolute()) if place.manifest else None,
         "shown": _paths(order.shown),
         "extra": dict(order.extra),
         "again": order.again,
@@ -104,6 +106,7 @@ def order_from_json(data: Mapping[str, Any], source: str) -> Order:
             keep=Path(data["keep"]),
             report=Path(data["report"]) if data["report"] else None,
             frames=Path(data["frames"]) if data["frames"] else None,
+            manifest=Path(data["manifest"]) if data["manifest"] else None,
         ),
         shown={name: Path(path) for name, path in data["shown"].items()},
         extra=data["extra"],

@@ -89,11 +89,15 @@ class Position:
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """All that it takes to go on. ``iteration_counts`` are those of the passes that began."""
+    """All that it takes to go on. ``iteration_counts`` are those of the passes that began.
+
+    ``is_last`` and ``least_loss`` are those of the pass's state.
+    """
 
     identity: Identity
     position: Position
     iteration_counts: Mapping[Stage, int]
+    is_last: bool
     least_loss: float
     tensors: Mapping[str, Tensor]
 
@@ -108,6 +112,7 @@ def dump(checkpoint: Checkpoint) -> bytes:
         "iteration": position.iteration,
         "is_finished": position.is_finished,
         "iteration_counts": {stage.value: count for stage, count in checkpoint.iteration_counts.items()},
+        "is_last": checkpoint.is_last,
         "least_loss": checkpoint.least_loss.hex(),
         "tensors": [
             {"name": name, "dtype": str(tensor.dtype), "shape": list(tensor.shape)}
@@ -141,6 +146,7 @@ def load(data: bytes) -> Checkpoint:
             identity=_identity(header),
             position=_position(header),
             iteration_counts={Stage(name): int(count) for name, count in header["iteration_counts"].items()},
+            is_last=bool(header["is_last"]),
             least_loss=float.fromhex(header["least_loss"]),
             tensors=tensors,
         )

@@ -15,11 +15,12 @@ from painterly_harmonize.algorithm.errors import CheckpointInvalid
 class PassState:
     """A pass after ``iteration`` iterations: all that it takes to go on with the same numbers.
 
-    ``least_loss`` is what the plateau remembers; ``tensors``, by name and on any device, are the optimizer's and what
-    the pass has matched. Valid until the next iteration.
+    With ``is_last`` the pass has ended. ``least_loss`` is what the plateau remembers; ``tensors``, by name and on any
+    device, are the optimizer's and what the pass has matched. Valid until the next iteration.
     """
 
     iteration: int
+    is_last: bool
     least_loss: float
     tensors: Mapping[str, Tensor]
 
@@ -35,6 +36,7 @@ class PassControl:
         self._state = state
         self.should_finish = should_finish
         self.least_loss = float("inf") if state is None else state.least_loss
+        self.has_ended = state is not None and state.is_last
 
     @property
     def is_resumed(self) -> bool:

@@ -56,7 +56,10 @@ class Journal:
         if not position.is_finished:
             self._stage = position.stage
             self._state = PassState(
-                iteration=position.iteration, least_loss=checkpoint.least_loss, tensors=_under("pass/", tensors)
+                iteration=position.iteration,
+                is_last=checkpoint.is_last,
+                least_loss=checkpoint.least_loss,
+                tensors=_under("pass/", tensors),
             )
         torch.set_rng_state(restored(tensors, "random/cpu", torch.get_rng_state()))
         if self._device.type == "cuda" and "random/cuda" in tensors:
@@ -108,6 +111,7 @@ class Journal:
                 identity=self._identity,
                 position=position,
                 iteration_counts=self.iteration_counts,
+                is_last=state is not None and state.is_last,
                 least_loss=float("inf") if state is None else state.least_loss,
                 tensors=tensors,
             )

@@ -130,6 +130,8 @@ class ParityParams:
     derived_mask_without_union: bool = False
     quantize_pass1_result: bool = False
     truncate_on_export: bool = False
+    unlimited_detail: bool = False
+    keep_photo_noise: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -39,12 +39,12 @@ def harmonize(
     one Result last. An Iterate's callables are valid until the next event. ``should_stop`` is asked at least once per
     iteration. What is learned of the painting goes into ``styles``, and is taken from there.
 
-    ``on_checkpoint`` is called at the end of each pass and after each of its iterations, when the event was handed out,
-    with what makes a checkpoint of the run as it then is; it costs nothing where that is not called. With such a
-    ``checkpoint`` the run goes on after the last event before it: with the same bytes on the same CPU and as many
-    threads, and else with what rounding makes of it. Post-processing has none and begins anew. Where the run is refused
-    the caller begins without: :func:`why_not` tells. ``should_finish_stage`` is asked once after each iteration of a
-    pass; where it says so the pass ends with what it has and the run goes on to the next stage.
+    ``on_checkpoint`` is called after each iteration of a pass, when its event was handed out, and once more after the
+    pass's StageResult, with what makes a checkpoint of the run as it then is; it costs nothing where that is not
+    called. With such a ``checkpoint`` the run goes on after the last event before it: with the same bytes on the same
+    CPU and as many threads, and else with what rounding makes of it. Post-processing has none and begins anew. Where it
+    is refused the caller begins without; :func:`why_not` tells why. ``should_finish_stage`` is asked once after each
+    iteration of a pass; where it says so the pass ends with what it has and the run goes on to the next stage.
 
     Raises: AlgorithmError, StageFailed, Stopped, CheckpointInvalid, CheckpointMismatch.
     """

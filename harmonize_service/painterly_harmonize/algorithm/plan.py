@@ -256,7 +256,8 @@ class _Model:
         peak = self._fixed + max(
             style.peak,
             style.taps + around.peak + cells + targets,
-            style.taps + cells + moving.taps + correction_bytes + temporary,
+            # Between two iterations there may be a copy of the history, for a checkpoint.
+            style.taps + cells + moving.taps + correction_bytes + max(temporary, correction_bytes),
         )
         grams = sum(2 * 2 * self._channels(tap) ** 2 * live / stride(tap) ** 2 for tap in taps)
         return StagePlan(

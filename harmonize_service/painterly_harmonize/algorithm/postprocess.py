@@ -18,6 +18,8 @@ from painterly_harmonize.algorithm.patch_search import PatchProgress, nearest_pa
 GUIDED_RADIUS_PX, GUIDED_EPSILON = 2, 0.01
 _BAND_PX = 64
 DETAIL_KERNEL_PX, DETAIL_SIGMA_PX = 7, 1.0
+# However smooth the painting is, so much of the object's detail stays.
+_LEAST_DETAIL_GAIN = 0.4
 # Pairs of patches to decide about at most: half a minute on two CPU cores; a third of a picture of 700 px stays below.
 _PAIR_BUDGET = 50_000_000_000
 # Candidate patches to hold at most: 64 to 588 bytes each.
@@ -122,16 +124,53 @@ def patches_inside(style_mask: Tensor) -> Tensor:
     return share >= share.max() - 1e-9
 
 
+def finest_detail(image: Tensor) -> Tensor:
+    """What a Gaussian of sigma 1 px takes from a picture, 1×3×H×W. Source: section 4, step 3."""
+    # Departure from there: normalized at the frame, where zero padding would draw a bright line.
+    return image - gaussian_blur(image, DETAIL_KERNEL_PX, DETAIL_SIGMA_PX, normalized=True)
+
+
+def detail_strength(picture: Tensor, where: Tensor) -> float:
+    """Root mean square of a picture's finest detail, 1×3×H×W, where a 1×1×H×W mask is 1; 0 where there is nothing."""
+    # In bands of rows: a whole painting's detail takes several times its memory.
+    height, reach, total = picture.shape[-2], DETAIL_KERNEL_PX // 2, 0.0
+    for top in range(0, height, _BAND_PX):
+        first, last = max(0, top - reach), min(height, top + _BAND_PX + reach)
+        squares = finest_detail(picture[..., first:last, :])[..., top - first :, :][..., :_BAND_PX, :].square().mean(1)
+        total += float((squares * where[:, 0, top : top + _BAND_PX]).sum(dtype=torch.float64))
+    return math.sqrt(total / max(float(where.sum(dtype=torch.float64)), 1.0))
+
+
+def detail_gain(base: Tensor, detail: Tensor, support: Tensor, strength: float) -> float:
+    """The gain g, 0.4 to 1, at which ``base + g · detail`` has finest detail of at most the given strength.
+
+    Pictures are 1×3×H×W, measured under ``support`` (1×1×H×W). Departure from section 4, step 3, where g is 1.
+    """
+    own, added = finest_detail(base), finest_detail(detail)
+
+    def mean(product: Tensor) -> float:
+        return float((product.mean(1, keepdim=True) * support).sum(dtype=torch.float64) / support.sum())
+
+    # The mean square of own + g · added is a parabola in g; what is beyond its larger root is too strong.
+    a, b, c = mean(added.square()), mean(own * added), mean(own.square()) - strength**2
+    if a == 0:
+        return 1.0
+    root = (math.sqrt(max(b * b - a * c, 0.0)) - b) / a
+    return min(max(root, _LEAST_DETAIL_GAIN), 1.0)
+
+
 def synthesize_patches(
     image: Tensor,
     painting: Tensor,
     support: Tensor,
     check: Callable[[], None] = lambda: None,
     style_mask: Tensor | None = None,
+    strength: float | None = None,
 ) -> Iterator[PatchProgress | Tensor]:
-    """Rebuild an image under ``support`` from the painting's patches and put the image's finest detail back.
+    """Rebuild an image under ``support`` from the painting's patches and put its finest detail back.
 
-    With ``style_mask`` (1×1×H×W) from those inside it. Yields progress and last the picture, RGB 1×3×H×W.
+    With ``style_mask`` (1×1×H×W) from patches inside it; with ``strength`` so much of the detail that it is no stronger
+    (:func:`detail_gain`). Yields progress and last the picture, RGB 1×3×H×W.
     Source: section 4, steps 2 and 3.
     """
     height, width = image.shape[-2:]
@@ -145,9 +184,10 @@ def synthesize_patches(
 
     def assemble() -> Tensor:
         base, covered = vote(corners, anchors, (height, width), painting)
-        # Departure from section 4, step 3: normalized at the frame, where zero padding would draw a bright line.
-        detail = image - gaussian_blur(image, DETAIL_KERNEL_PX, DETAIL_SIGMA_PX, normalized=True)
-        return torch.where((support > 0) & covered, base + detail, image)
+        rebuilt, detail = (support > 0) & covered, finest_detail(image)
+        base = torch.where(rebuilt, base, image)
+        gain = 1.0 if strength is None else detail_gain(base, detail * rebuilt, support, strength)
+        return torch.where(rebuilt, base + gain * detail, image)
 
     with Workers(image.device, check) as workers:
         picture = workers.run(assemble)

@@ -233,8 +233,9 @@ class Problem:
         vector = control.vector(variable.gather(start))
         plateau = Plateau(params.min_improvement, control.least_loss)
 
-        def state(step: Step) -> PassState:
-            return PassState(iteration=step.iteration, least_loss=plateau.least, tensors={**step.state(), **matches})
+        def state(step: Step, is_last: bool) -> PassState:
+            tensors = {**step.state(), **matches}
+            return PassState(iteration=step.iteration, is_last=is_last, least_loss=plateau.least, tensors=tensors)
 
         steps = minimize(
             vector,
@@ -246,17 +247,16 @@ class Problem:
             max_step=params.max_step,
             resume=control.take(),
         )
-        for step in _finite(steps, stage):
+        for step in () if control.has_ended else _finite(steps, stage):
             vector = step.vector
             is_last = plateau.is_reached(step.iteration, step.losses["style"]) | control.should_finish()
-            iteration_count = step.iteration if is_last else params.iteration_count
             yield Iterate(
                 stage=stage,
                 iteration=step.iteration,
-                iteration_count=iteration_count,
+                iteration_count=step.iteration if is_last else params.iteration_count,
                 losses=partial(_fetch, step.losses),
                 image=partial(picture, step.vector),
-                state=partial(state, step) if step.iteration < iteration_count else None,
+                state=partial(state, step, is_last),
             )
             if is_last:
                 break

@@ -93,7 +93,7 @@ class Iterate:
     ``losses`` and ``image`` compute when called: they wait for the device, so call them only to show something.
     ``losses()`` maps "content", "style", "histogram", "total_variation" to unweighted values (empty at iteration 0
     and in post-processing); ``image()`` is a preview, RGB float32 1×3×h×w in [0, 1], at the working size.
-    ``state()`` is what a pass can go on from; None before its first iteration, after its last and in post-processing.
+    ``state()`` is what a pass can go on from; None before its first iteration and in post-processing.
     """
 
     stage: Stage

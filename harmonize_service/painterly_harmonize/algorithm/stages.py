@@ -19,6 +19,7 @@ from painterly_harmonize.algorithm.level_estimate import estimate_level
 from painterly_harmonize.algorithm.matching import default_chunk_elements, upsample_positions
 from painterly_harmonize.algorithm.memory import is_out_of_memory, release_memory
 from painterly_harmonize.algorithm.params import HarmonizeParams
+from painterly_harmonize.algorithm.photo_noise import without_noise
 from painterly_harmonize.algorithm.problem import Working, raise_if, working_long_side, working_pictures
 from painterly_harmonize.algorithm.region import region_around
 from painterly_harmonize.algorithm.stage import (
@@ -57,6 +58,8 @@ class Stages:
     ) -> None:
         self._journal, self._should_finish_stage = journal, should_finish_stage
         inputs = with_style_region(inputs, params.style_region)
+        if not params.parity.keep_photo_noise:
+            inputs = replace(inputs, composite=without_noise(inputs.composite, inputs.mask))
         self._network, self._styles = network, styles or StyleCache()
         self._chunk_elements = default_chunk_elements(network.device)
         self._check = raise_if(should_stop)
@@ -195,13 +198,20 @@ class Stages:
         else:
             support = (canvas.final_weight > 0).to(image.dtype)
             for step in postprocess.synthesize_patches(
-                image, canvas.whole_painting, support, self._check, canvas.style_mask
+                image, canvas.whole_painting, support, self._check, canvas.style_mask, self._detail_strength()
             ):
                 if isinstance(step, Tensor):
                     image = step
                 else:
                     yield _shown(preview, step.finished, step.total)
         return masks.blend(image, canvas.painting, canvas.final_weight)
+
+    def _detail_strength(self) -> float | None:
+        """How strong the finest detail of what lends its hand is; None where it need not matter."""
+        if self._params.parity.unlimited_detail:
+            return None
+        painting, style = self.canvas.whole_painting, self.canvas.style_mask
+        return postprocess.detail_strength(painting, torch.ones_like(painting[:, :1]) if style is None else style)
 
     def _style_mask(self, image: Tensor) -> Tensor | None:
         """Which pixels of the painting lent their style to the second pass, bool H×W on the CPU."""

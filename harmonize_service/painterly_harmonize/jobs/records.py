@@ -7,9 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-# The principal of calls without authentication.
-ANONYMOUS = "anonymous"
-
 
 class State(str, Enum):
     """How a job is."""
@@ -184,7 +181,10 @@ class Queue:
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerReport:
-    """What a worker says of itself each time it gives a sign of life. Speeds per second; ``correction`` as learned."""
+    """What a worker says of itself each time it gives a sign of life.
+
+    Speeds are per second; ``correction`` is what was learned of them. ``counts`` are sums since it began.
+    """
 
     worker_id: str
     device: str
@@ -194,7 +194,7 @@ class WorkerReport:
     flop_per_s: float
     bytes_per_s: float
     correction: float
-    is_draining: bool = False
+    counts: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

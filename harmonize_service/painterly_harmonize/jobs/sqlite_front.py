@@ -6,7 +6,8 @@ import json
 import sqlite3
 from collections.abc import Collection, Sequence
 
-from painterly_harmonize.jobs.records import ANONYMOUS, JobRecord, NewJob, Queue, State, StoredEvent
+from painterly.calls import ANONYMOUS
+from painterly_harmonize.jobs.records import JobRecord, NewJob, Queue, State, StoredEvent
 from painterly_harmonize.jobs.sqlite_rows import SqliteBase, job_record, marks, one, read_queue, remove, update
 from painterly_harmonize.jobs.store import BadCursor, KeyTaken, PrincipalLimit, QueueFull
 

@@ -129,7 +129,7 @@ class Worker:
             self._runs.add(run)
         if self._is_stopping.is_set():
             run.suspend()
-        self._observer.on_started(record.kind, max(0.0, time.time() - record.queued_at), lease.attempt)
+        self._observer.on_started(max(0.0, time.time() - record.queued_at), lease.attempt)
 
         def end_with(finish: Callable[[], str]) -> Callable[[], None]:
             return lambda: self._end(run, finish, began_s)
@@ -158,7 +158,7 @@ class Worker:
         finally:
             with self._lock:
                 self._runs.discard(run)
-        self._observer.on_ended(run.kind, outcome, time.monotonic() - began_s)
+        self._observer.on_ended(outcome, time.monotonic() - began_s)
         logger.info("job %s %s", run.job_id, outcome)
 
     def _keep_alive(self) -> None:

@@ -177,7 +177,10 @@ def test_a_state_is_all_that_the_next_steps_need(history: int, done: int) -> Non
     whole = steps(start)
     step = next(step for step in whole if step.iteration == done)
     state = PassState(
-        iteration=done, least_loss=0.0, tensors={name: each.clone() for name, each in step.state().items()}
+        iteration=done,
+        is_last=False,
+        least_loss=0.0,
+        tensors={name: each.clone() for name, each in step.state().items()},
     )
     expected = [(step.iteration, step.vector.clone()) for step in whole]
     found = [(step.iteration, step.vector.clone()) for step in steps(state.tensors["vector"], state)]
@@ -208,7 +211,7 @@ def test_a_state_of_another_shape_is_refused(name: str, other: Tensor | None, te
     else:
         tensors[name] = other
     with pytest.raises(CheckpointInvalid, match=text):
-        next(steps(PassState(iteration=1, least_loss=0.0, tensors=tensors)))
+        next(steps(PassState(iteration=1, is_last=False, least_loss=0.0, tensors=tensors)))
 
 
 def test_a_gradient_that_is_not_finite_ends_the_run() -> None:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from painterly_harmonize.algorithm import masks, pass1, pass2, problem
+from painterly_harmonize.algorithm.continuation import PassControl
 from painterly_harmonize.algorithm.errors import MaskEmpty, StageFailed, Stopped
 from painterly_harmonize.algorithm.gradients import unit_norm
 from painterly_harmonize.algorithm.losses import binned_table, remap_by_rank
@@ -108,6 +109,8 @@ def catch(monkeypatch: pytest.MonkeyPatch) -> Callable[[Steps], Caught]:
             tap_terms: Mapping[str, TapTerm],
             pixel_term: PixelTerm,
             tolerances: Tolerances,
+            control: PassControl,
+            matches: Mapping[str, Tensor],
         ) -> Iterator[Iterate]:
             found.append(Caught(problem=self, tap_terms=tap_terms, pixel_term=pixel_term, tolerances=tolerances))
             yield from ()

@@ -348,6 +348,7 @@ def test_an_unchanged_working_picture_gives_the_composite_in_full_detail() -> No
         working_long_side_px=96,
         object_size_px=None,
         pass1=Pass1Params(iteration_count=3, style_weight=0, content_weight=0, total_variation_weight=0),
+        parity=ParityParams(keep_photo_noise=True),
     )
     result = result_of(list(run_pass1(inputs, still, toy_network(torch.float64), go_on)))
     # Blended once, at full size: from 4 px inside the mask the composite is there in full.
@@ -582,7 +583,9 @@ def test_the_smallest_paintings_run(height: int, width: int) -> None:
 # --- parity switches ------------------------------------------------------------------------------------------------
 
 
-VISIBLE = [field.name for field in fields(ParityParams) if field.name != "quantize_pass1_result"]
+# Where these have no effect to be seen on the pictures below, they have tests of their own.
+INVISIBLE = {"quantize_pass1_result", "unlimited_detail"}
+VISIBLE = [field.name for field in fields(ParityParams) if field.name not in INVISIBLE]
 
 
 @pytest.mark.parametrize("name", VISIBLE)
@@ -606,6 +609,22 @@ def test_truncation_cuts_off_and_changes_nothing_else() -> None:
     truncated = all_events(inputs, replace(PARAMS, parity=ParityParams(truncate_on_export=True)), network)
     difference = result_of(plain).image.int() - result_of(truncated).image.int()
     assert set(difference.flatten().tolist()) == {0, 1}
+
+
+def test_detail_is_no_stronger_than_the_paintings_unless_asked_for() -> None:
+    plain = toy_inputs()
+    noise = 0.2 * torch.randn(plain.mask.shape[-2:], generator=torch.Generator().manual_seed(3))
+    inputs = replace(plain, composite=(plain.composite + noise * plain.mask).clamp(0, 1))
+    limited, unlimited = (
+        result_of(all_events(inputs, replace(PARAMS, parity=ParityParams(unlimited_detail=switch)), toy_network()))
+        for switch in (False, True)
+    )
+    inside = beyond(1 - inputs.mask, 7)
+    first, second = (
+        postprocess.finest_detail(each.image.permute(2, 0, 1)[None].float() / 255)[0].permute(1, 2, 0)[inside].std()
+        for each in (limited, unlimited)
+    )
+    assert first < 0.8 * second
 
 
 @pytest.mark.parametrize("quantize", [False, True])

@@ -17,6 +17,9 @@ from painterly_harmonize.algorithm.patch_index import PATCH_PX
 from painterly_harmonize.algorithm.patch_search import PatchProgress, nearest_patches
 from painterly_harmonize.algorithm.postprocess import (
     denoise_chrominance,
+    detail_gain,
+    detail_strength,
+    finest_detail,
     guided_filter,
     patch_anchors,
     search_strides,
@@ -216,3 +219,44 @@ def test_search_is_thinned_only_beyond_its_budget() -> None:
     # A large painting has too many patches to hold even for a small object.
     assert search_strides(10, 1_000_000) == (1, 1)
     assert search_strides(10, 4_000_000) == (1, 2)
+
+
+def noise_picture(height: int, width: int, contrast: float) -> Tensor:
+    return 0.5 + contrast * (torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(height)) - 0.5)
+
+
+def test_detail_strength_is_the_root_mean_square_under_the_mask() -> None:
+    # Taller than a band of rows.
+    picture = noise_picture(200, 40, 0.5)
+    left = (torch.arange(40) < 20).float().expand(1, 1, 200, 40)
+    expected = finest_detail(picture)[..., :20].square().mean().sqrt()
+    assert detail_strength(picture, left) == pytest.approx(float(expected), rel=1e-5)
+    assert detail_strength(picture, 0 * left) == 0
+
+
+@pytest.mark.parametrize("wanted", [0.5, 0.7, 0.9])
+def test_detail_gain_leads_to_the_wanted_strength(wanted: float) -> None:
+    base, detail = noise_picture(40, 30, 0.2), finest_detail(noise_picture(41, 30, 0.5)[..., 1:, :])
+    support = (torch.arange(30) < 20).float().expand(1, 1, 40, 30)
+    weak, strong = (detail_strength(base + gain * detail, support) for gain in (0.4, 1.0))
+    strength = weak + wanted * (strong - weak)
+    gain = detail_gain(base, detail, support, strength)
+    assert 0.4 < gain < 1
+    assert detail_strength(base + gain * detail, support) == pytest.approx(strength, rel=1e-5)
+    assert detail_gain(base, detail, support, 2 * strong) == 1.0
+    assert detail_gain(base, detail, support, weak / 2) == 0.4
+    assert detail_gain(base, 0 * detail, support, strength) == 1.0
+
+
+def test_detail_is_put_back_up_to_the_given_strength() -> None:
+    image, painting = noise_picture(19, 23, 1.0), noise_picture(23, 19, 1.0)
+    support = torch.ones(1, 1, 19, 23)
+    detail = finest_detail(image)
+    plain = finish(synthesize_patches(image, painting, support))
+    base = plain - detail
+    full, least = detail_strength(plain, support), detail_strength(base + 0.4 * detail, support)
+    limited = finish(synthesize_patches(image, painting, support, strength=(full + least) / 2))
+    assert detail_strength(limited, support) == pytest.approx((full + least) / 2, rel=1e-5)
+    gain = detail_gain(base, detail, support, (full + least) / 2)
+    torch.testing.assert_close(limited, base + gain * detail)
+    torch.testing.assert_close(finish(synthesize_patches(image, painting, support, strength=full)), plain)

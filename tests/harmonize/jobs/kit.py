@@ -12,10 +12,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from painterly.calls import ANONYMOUS
+from painterly_harmonize.jobs.counts import Counts
 from painterly_harmonize.jobs.front import Front, Submission
 from painterly_harmonize.jobs.observer import Observer
 from painterly_harmonize.jobs.policy import Policy
-from painterly_harmonize.jobs.records import ANONYMOUS, JobRecord, NewJob, StoredEvent
+from painterly_harmonize.jobs.records import JobRecord, NewJob, StoredEvent
 from painterly_harmonize.jobs.sqlite_store import SqliteJobStore, open_folder
 from painterly_harmonize.jobs.store import BlobStore, JobStore
 from painterly_harmonize.jobs.streaming import Accepted, Seen, Silence, Waits
@@ -101,17 +103,21 @@ async def front_of(folder: Path, policy: Policy = QUICK, observer: Observer | No
 
 @contextlib.contextmanager
 def worker_of(
-    folder: Path, policy: Policy = QUICK, worker_id: str = "w", observer: Observer | None = None
+    folder: Path,
+    policy: Policy = QUICK,
+    worker_id: str = "w",
+    observer: Observer | None = None,
+    counts: Counts | None = None,
 ) -> Iterator[Worker]:
-    """A counting worker on a thread."""
+    """A counting worker on a thread; ``counts`` go into its reports."""
     store, blobs = open_folder(folder, policy)
     worker = Worker(
         store=store,
         blobs=blobs,
         policy=policy,
         run_job=count,
-        report=lambda: report_of(worker_id),
-        observer=observer or Observer(),
+        report=lambda: replace(report_of(worker_id), counts=counts.sums() if counts else {}),
+        observer=counts or observer or Observer(),
     )
     store.report(report_of(worker_id))
     thread = threading.Thread(target=worker.run)

@@ -65,7 +65,7 @@ class Counter(Observer):
     def on_rejected(self, reason: str) -> None:
         self.rejected.append(reason)
 
-    def on_ended(self, kind: str, outcome: str, seconds: float) -> None:
+    def on_ended(self, outcome: str, seconds: float) -> None:
         self.outcomes.append(outcome)
 
     def on_checkpoint(self, seconds: float, byte_count: int) -> None:
@@ -249,9 +249,9 @@ async def test_a_stage_is_finished_early_on_request(tmp_path: Path) -> None:
             await _until(stream, "frame")
             await front.finish_stage(record)
             *_, last = [seen async for seen in stream]
-    steps = int(last.what.payload.split()[0])
+    steps = int(last_payload([last]).split()[0])
     assert 0 < steps < 1_000_000
-    assert last.what.payload == expected(steps)
+    assert last_payload([last]) == expected(steps)
 
 
 async def test_an_orphan_is_parked_at_a_checkpoint_and_goes_on_when_somebody_listens(tmp_path: Path) -> None:
@@ -356,7 +356,7 @@ async def test_draining_sends_away_what_waits_and_lets_the_running_job_end(tmp_p
             *_, last = [seen async for seen in stream]
             await wait_for(lambda: store.get(waiting[""].job_id) is None)
     assert [reason_name(error.reason) for error in (*away, refused.value)] == ["DRAINING"] * 3
-    assert last.what.payload == expected(200)
+    assert last_payload([last]) == expected(200)
     assert _state(store, waiting["named"]) in (State.QUEUED, State.PARKED)
     store.close()
 

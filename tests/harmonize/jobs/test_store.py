@@ -239,8 +239,9 @@ def test_positions_and_waits_are_counted_from_what_runs_and_waits_before() -> No
 
 
 def test_what_nobody_listens_to_is_parked_or_removed_and_the_unattended_runs_on(kept: Opened) -> None:
-    for name, values in {"n": {"job_key": "n"}, "u": {}, "x": {"job_key": "x", "is_unattended": True}}.items():
-        kept.add(name, **values)
+    kept.add("n", job_key="n")
+    kept.add("u")
+    kept.add("x", job_key="x", is_unattended=True)
     kept.clock.now_s += 11
     kept.store.sweep()
     assert kept.get("n").state is State.PARKED

@@ -15,8 +15,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from painterly.configuration.fields import settings_of
 from painterly_harmonize.networks import Networks
-from painterly_harmonize.settings import Settings, read_settings
+from painterly_harmonize.settings import Settings
 
 
 def networks(settings: Settings, device: torch.device) -> Networks:
@@ -37,7 +38,8 @@ def main() -> None:
     from painterly_harmonize.server import serve
     from painterly_harmonize.worker_process import work
 
-    settings = read_settings(dict(each.split("=", 1) for each in sys.argv[1:]), {}, exit_with_stdin=False)
+    given = dict(each.split("=", 1) for each in sys.argv[1:])
+    settings = Settings(**{name: settings_of(Settings)[name].parse(value) for name, value in given.items()})
     logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     make = "tests.harmonize.jobs.toy_process:networks"
     if settings.role == "worker":
