@@ -253,7 +253,7 @@ async def test_a_full_disk_is_a_typed_error_and_nothing_is_lost_by_it(small_disk
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 async def test_two_hundred_jobs_under_random_faults_end_exactly_once(tmp_path: Path) -> None:
     dice, count = random.Random(11), 200
     policy = with_policy(attempts=50, queue_size=400, restart_s=(0.05, 0.2), orphan_s=5.0)
