@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import sys
 import tempfile
 from collections import Counter
@@ -22,6 +23,7 @@ from tests.abuse.servers import serving
 @click.option("--failures", type=click.Path(path_type=Path), help="Folder for requests that were answered badly.")
 def main(request_count: int, seed: int, service: str, failures: Path | None) -> None:
     """Abuse the services and print what they answered. Exits with 1 when something was wrong."""
+    logging.basicConfig(level="INFO", format="%(message)s")
     names = ["preprocess", "harmonize"] if service == "both" else [service]
     accounts = []
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:

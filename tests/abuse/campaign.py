@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -19,9 +21,11 @@ from tests.abuse.cases import Case, cases
 from tests.abuse.judging import Answer, LogReader, Sample, judged_answer, judged_error, sample
 from tests.abuse.servers import Service
 
+logger = logging.getLogger(__name__)
+
 # A job that the cases made long is ended by its caller: that, too, must leave nothing behind.
 DEADLINE_S = 3.0
-_BATCH = 250
+_BATCH = 125
 _AT_ONCE = 3
 
 
@@ -81,6 +85,15 @@ def run(service: Service, count: int, start: int, failures: Path | None = None) 
                 account.faults.append(f"the server died in batch {number} with {service.process.returncode}")
                 break
             account.samples.append(sample(service.process.pid))
+            logger.info(
+                "%s: %d of %d requests, %d faults, %d at their deadline, %.0f s",
+                service.name,
+                account.request_count,
+                count,
+                len(account.faults),
+                account.codes["DEADLINE_EXCEEDED", ""],
+                time.monotonic() - began_s,
+            )
     account.seconds = time.monotonic() - began_s
     return account
 
@@ -98,7 +111,9 @@ def _cancel_jobs(channel: grpc.Channel, service: Service) -> None:
     stub = harmonize_grpc.HarmonizeServiceStub(channel)
     unfinished = [harmonize.JOB_STATE_QUEUED, harmonize.JOB_STATE_RUNNING, harmonize.JOB_STATE_PARKED]
     for job in stub.ListJobs(harmonize.ListJobsRequest(page_size=1000, states=unfinished), timeout=30).jobs:
-        stub.CancelJob(harmonize.CancelJobRequest(job_id=job.job_id), timeout=30)
+        # One that has just ended may be gone.
+        with contextlib.suppress(grpc.RpcError):
+            stub.CancelJob(harmonize.CancelJobRequest(job_id=job.job_id), timeout=30)
 
 
 def _enter(account: Account, case: Case, answer: Answer, failures: Path | None) -> None:

@@ -34,9 +34,9 @@ from tests.client.kit import MakeTwin, until
 from tests.client.toy_server import ITERATIONS, PARAMETERS, ToyServer, arguments, pictures
 from tests.proxy import Mode, Proxy
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
-PATIENT = Reattachment(initial_backoff_s=0.05, max_backoff_s=0.5, idle_timeout_s=1.5, give_up_after_s=90)
+PATIENT = Reattachment(initial_backoff_s=0.05, max_backoff_s=0.5, idle_timeout_s=1.5, give_up_after_s=300)
 EVERY = StreamOptions(progress_interval_s=0.0, frame_interval_s=0.0)
 PACE_S = 0.02
 

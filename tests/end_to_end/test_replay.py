@@ -9,7 +9,7 @@ import pytest
 
 from tests.end_to_end.kit import missing_weights, painterly, service, write_painting, write_photo
 
-pytestmark = [pytest.mark.timeout(400), pytest.mark.slow, pytest.mark.weights]
+pytestmark = [pytest.mark.timeout(900), pytest.mark.slow, pytest.mark.weights]
 
 SMALL = ("--preset", "draft", "--size", "96", "--pass1-iterations", "3", "--pass2-iterations", "3")
 

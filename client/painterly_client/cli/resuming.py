@@ -11,9 +11,10 @@ from painterly_client import JobNotFound, Reattachment
 from painterly_client.cli import options as opt
 from painterly_client.cli.connecting import Services
 from painterly_client.cli.detaching import Tracker, follow_job
-from painterly_client.cli.following import finish, ways_on
+from painterly_client.cli.following import ways_on
 from painterly_client.cli.job_file import find_job_file, read_job_file
 from painterly_client.cli.recording import History
+from painterly_client.cli.running import Run, finish_order
 from painterly_client.cli.session import Session
 
 
@@ -52,5 +53,4 @@ def resume(ctx: click.Context, /, target: Path | None, harmonize_endpoint: str |
             for purpose, command in session.go_on:
                 session.say(f"{purpose}: {command}")
             raise
-    finish(finished, file.order, session)
-    tracker.remove()
+    finish_order(Run(finished=finished, tracker=tracker), file.order, session)

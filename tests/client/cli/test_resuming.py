@@ -146,6 +146,7 @@ def test_resume_goes_on_behind_the_last_event(endpoint: str, harmonize: Harmoniz
     assert "painting" in report
     told = one_json(outcome.stdout)
     assert (told["result"], told["frame_count"]) == (str(Path("out.png").absolute()), 3)
+    assert told["kept"] == {"pass2": str(Path("out-work/pass2.png").absolute())}
     assert not JOB.exists()
 
 
