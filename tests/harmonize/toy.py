@@ -22,6 +22,7 @@ from torch import Tensor
 from painterly.errors import ErrorDetails, read_details
 from painterly.limits import CHANNEL_OPTIONS
 from painterly.serving import Listener, Server
+from painterly.serving.authentication import Authentication
 from painterly.v1 import harmonize_service_pb2 as pb
 from painterly.v1 import harmonize_service_pb2_grpc as pb_grpc
 from painterly.v1 import image_pb2
@@ -174,6 +175,7 @@ async def running(
     policy: Policy | None = None,
     observer: Observer | None = None,
     folder: Path | None = None,
+    authentication: Authentication | None = None,
 ) -> AsyncIterator[Running]:
     """Run the real server on port 0 with the real pipeline over a toy network, and the real worker on a thread."""
     policy = policy or Policy(queue_size=queue_size, lease_s=2, renewal_s=0.5)
@@ -214,7 +216,8 @@ async def running(
             front.end_streams()
             worker.stop()
 
-        server = Server(register, Listener(grace_s=2), on_drain=on_drain)
+        listener = Listener(grace_s=2, authentication=authentication or Authentication())
+        server = Server(register, listener, on_drain=on_drain)
         await server.start()
         try:
             async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}", options=CHANNEL_OPTIONS) as channel:
