@@ -102,7 +102,7 @@ def service(name: str, **changes: str) -> Iterator[tuple[str, subprocess.Popen[s
         yield f"{line['host']}:{line['port']}", process
     finally:
         process.terminate()
-        process.communicate(timeout=30)
+        process.communicate(timeout=60)
 
 
 def until(condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
