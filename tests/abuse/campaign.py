@@ -60,7 +60,7 @@ def send(channel: grpc.Channel, case: Case, deadline_s: float = DEADLINE_S) -> A
         single: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(case.call.path)
         return judged_answer([single(case.data, timeout=deadline_s)])
     except grpc.RpcError as error:
-        return judged_error(error)
+        return judged_error(error, case.data)
 
 
 def run(service: Service, count: int, start: int, failures: Path | None = None) -> Account:
