@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 MODULES = {"preprocess": "painterly_preprocess", "harmonize": "painterly_harmonize"}
@@ -45,7 +45,10 @@ def service_command(service: str) -> list[str]:
 class EmbeddedServer:
     """One running service; its log goes to the temporary file ``log_path``. The process starts at once."""
 
-    def __init__(self, service: str, command: Sequence[str] | None = None) -> None:
+    def __init__(
+        self, service: str, command: Sequence[str] | None = None, environment: Mapping[str, str] | None = None
+    ) -> None:
+        """``environment`` holds variables beside this process's own."""
         self.service = service
         descriptor, name = tempfile.mkstemp(prefix=f"painterly-{service}-", suffix=".log")
         self.log_path = Path(name)
@@ -56,6 +59,7 @@ class EmbeddedServer:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 start_new_session=True,
+                env={**os.environ, **(environment or {})},
             )
         self._endpoint: str | None = None
         self._announcements: queue.SimpleQueue[str | None] = queue.SimpleQueue()

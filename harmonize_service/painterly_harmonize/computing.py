@@ -9,6 +9,7 @@ import struct
 import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
@@ -26,6 +27,7 @@ from painterly_harmonize.job_requests import KINDS, Kind, Order, read_order
 from painterly_harmonize.jobs.context import Emission, JobContext, JobFailed, JobStopped, WorkerBroken
 from painterly_harmonize.jobs.records import Place
 from painterly_harmonize.jobs.refusals import to_failure
+from painterly_harmonize.manifest import environment_of, manifest_of, require_environment
 from painterly_harmonize.networks import Networks
 from painterly_harmonize.planning import Decision, Planner
 from painterly_harmonize.reporting import Finished, Reporter
@@ -91,6 +93,8 @@ class Computer:
         request = kind.request.FromString(context.request)
         order = read_order(request)
         loaded = self._networks(order.params.network)
+        environment = environment_of(loaded.network, loaded.checksum)
+        require_environment(request, environment)
         inputs = order.pictures.to_inputs(self._device)
         decision = self._admit(inputs, order, loaded.network, kind)
         hits, misses = self._styles.hit_count, self._styles.miss_count
@@ -102,7 +106,8 @@ class Computer:
             self._styles.hit_count - hits,
             self._styles.miss_count - misses,
         )
-        return result_emission(finished, order, describe_device(self._device), loaded.checksum)
+        manifest = partial(manifest_of, request, order.pictures, finished.result, kind.stages, environment)
+        return result_emission(finished, order, describe_device(self._device), loaded.checksum, manifest)
 
     def _admit(self, inputs: Inputs, order: Order, network: FeatureNetwork, kind: Kind) -> Decision:
         """What becomes of a job, now that it may begin. Raises: ServiceError DEVICE_OUT_OF_MEMORY."""

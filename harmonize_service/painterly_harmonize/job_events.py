@@ -19,6 +19,9 @@ from painterly_harmonize.jobs.context import Emission
 from painterly_harmonize.jobs.records import Place
 from painterly_harmonize.reporting import Finished, Frame, Progress
 
+# The manifest of a result that is encoded as that image.
+MakeManifest = Callable[[image_pb2.Image], pb.Manifest]
+
 # As the front counts what its readers did not get.
 _PROGRESS_SLOT, _FRAME_SLOT = "progress", "frame"
 
@@ -50,11 +53,11 @@ def accepted_emission(job_id: str, *, named: bool, attempt: int, at: Place | Non
     return Emission(write=pb.WatchJobResponse(accepted=event).SerializeToString)
 
 
-def result_emission(item: Finished, order: Order, device: str, checksum: str) -> Emission:
+def result_emission(item: Finished, order: Order, device: str, checksum: str, manifest: MakeManifest) -> Emission:
     """The result; measured and encoded when it is sent."""
 
     def write() -> bytes:
-        return pb.WatchJobResponse(result=_result(item, order, device, checksum)).SerializeToString()
+        return pb.WatchJobResponse(result=_result(item, order, device, checksum, manifest)).SerializeToString()
 
     return Emission(write=write)
 
@@ -105,15 +108,17 @@ def _frame(item: Frame, options: StreamOptions) -> pb.WatchJobResponse:
     return pb.WatchJobResponse(frame=event)
 
 
-def _result(item: Finished, order: Order, device: str, checksum: str) -> pb.ResultEvent:
+def _result(item: Finished, order: Order, device: str, checksum: str, manifest: MakeManifest) -> pb.ResultEvent:
     result, pixels = item.result, item.result.image.numpy()
     changed_pixel_count = int((pixels != order.pictures.painting).any(axis=2).sum())
     if changed_pixel_count != result.changed_pixel_count:
         raise RuntimeError(
             f"{changed_pixel_count} pixels differ from the painting's file, not {result.changed_pixel_count}"
         )
+    image = encode_result(pixels, order.options.result_format)
     return pb.ResultEvent(
-        image=encode_result(pixels, order.options.result_format),
+        image=image,
+        manifest=manifest(image),
         parameters_used=params_to_proto(result.params),
         painting_noise=result.painting_noise,
         pass2_weights=pb.Pass2Weights(**result.pass2_weights) if result.pass2_weights else None,

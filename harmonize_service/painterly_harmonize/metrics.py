@@ -15,6 +15,8 @@ from painterly_harmonize.jobs.policy import Policy
 from painterly_harmonize.jobs.store import JobStore, StoreUnavailable
 
 _SECONDS = (0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+_SHORT_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
+_STAGES = ("pass1", "pass2", "postprocessing")
 _OUTCOMES = ("succeeded", "failed", "cancelled", "parked", "queued", "lost")
 
 
@@ -26,6 +28,9 @@ class FrontMetrics(Observer):
         self._dropped = Counter("painterly_frames_dropped", "Frames that readers were too slow for.", registry=registry)
         self._resumes = Counter("painterly_stream_resumes", "Readers that came back to a job.", registry=registry)
         self._store_errors = Counter("painterly_store_errors", "Times that the store failed.", registry=registry)
+        self._store_op = Histogram(
+            "painterly_store_op_seconds", "Time of a call to the store.", buckets=_SHORT_S, registry=registry
+        )
         self._first_frame = Histogram(
             "painterly_time_to_first_frame_seconds",
             "From a stream's begin to its first frame.",
@@ -44,6 +49,10 @@ class FrontMetrics(Observer):
     def on_resumed(self) -> None:
         """A reader went on with a job that had begun before."""
         self._resumes.inc()
+
+    def on_store_op(self, seconds: float) -> None:
+        """The store was asked."""
+        self._store_op.observe(seconds)
 
     def on_store_error(self) -> None:
         """The store was not to be read or written."""
@@ -80,7 +89,7 @@ class StoreMetrics(Collector):
         yield memory
         sums: Sums[str] = Sums()
         for worker in workers:
-            sums.update(worker.report.counts)  # type: ignore[arg-type]
+            sums.update(worker.report.counts)
         jobs = CounterMetricFamily("painterly_jobs", "Jobs that workers gave away.", labels=["outcome"])
         for outcome in _OUTCOMES:
             jobs.add_metric([outcome], sums[f"{outcome}_count"])
@@ -90,6 +99,17 @@ class StoreMetrics(Collector):
         yield CounterMetricFamily(
             "painterly_worker_store_errors", "Times that the store failed for workers.", sums["store_error_count"]
         )
+        yield CounterMetricFamily(
+            "painterly_device_oom", "Jobs that failed for want of a device's memory.", sums["out_of_memory_count"]
+        )
+        iterations = CounterMetricFamily("painterly_iterations", "Optimizer steps.", labels=["stage"])
+        times = SummaryMetricFamily("painterly_iteration_seconds", "Time of optimizer steps.", labels=["stage"])
+        for stage in _STAGES:
+            count = sums[f"{stage}_iteration_count"]
+            iterations.add_metric([stage], count)
+            times.add_metric([stage], int(count), sums[f"{stage}_iteration_seconds"])
+        yield iterations
+        yield times
         ended = sum(sums[f"{outcome}_count"] for outcome in _OUTCOMES)
         yield _summary("painterly_job_seconds", "Time that jobs took on workers.", ended, sums["job_seconds"])
         yield _summary("painterly_queue_wait_seconds", "Time in the queue.", sums["wait_count"], sums["wait_seconds"])

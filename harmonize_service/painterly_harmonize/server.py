@@ -20,6 +20,7 @@ from painterly.serving import Server, listener_of, serve_until_signal
 from painterly.v1 import harmonize_service_pb2 as pb
 from painterly.v1 import harmonize_service_pb2_grpc as pb_grpc
 from painterly.weights import WeightStore
+from painterly_harmonize.algorithm.params import NetworkName
 from painterly_harmonize.jobs.front import Front
 from painterly_harmonize.jobs.policy import Policy
 from painterly_harmonize.jobs.sqlite_store import open_folder
@@ -57,7 +58,8 @@ async def serve(settings: Settings, *, networks: str = STORED_NETWORKS) -> None:
         try:
             store.collect_strays()
             front = Front(store=store, blobs=blobs, policy=policy, observer=observer)
-            servicer = HarmonizeServicer(front, WeightStore())
+            weights = WeightStore()
+            servicer = HarmonizeServicer(front, weights)
             listener.registry.register(StoreMetrics(store, policy))
 
             def register(server: grpc.aio.Server) -> Sequence[str]:
@@ -68,7 +70,7 @@ async def serve(settings: Settings, *, networks: str = STORED_NETWORKS) -> None:
                 await drain(front, worker, policy.drain_s)
 
             try:
-                server = Server(register, listener, on_drain=on_drain, checks=checks_of(store, policy))
+                server = Server(register, listener, on_drain=on_drain, checks=checks_of(store, policy, weights))
             except (RuntimeError, OSError) as error:
                 raise CannotListen(
                     f"cannot listen on {settings.host}:{settings.port}: {error}; choose another --host, --port or"
@@ -91,7 +93,7 @@ async def serve(settings: Settings, *, networks: str = STORED_NETWORKS) -> None:
             store.close()
 
 
-def checks_of(store: JobStore, policy: Policy) -> dict[str, Callable[[], bool]]:
+def checks_of(store: JobStore, policy: Policy, weights: WeightStore) -> dict[str, Callable[[], bool]]:
     """What has to be well for jobs to be computed, by name."""
 
     def is_store_well() -> bool:
@@ -101,7 +103,10 @@ def checks_of(store: JobStore, policy: Policy) -> dict[str, Callable[[], bool]]:
     def is_worker_well() -> bool:
         return any(time.time() - worker.reported_at <= policy.silence_s for worker in store.workers())
 
-    return {"store": is_store_well, "worker": is_worker_well}
+    def has_weights() -> bool:
+        return any(weights.has(name.value) for name in NetworkName)
+
+    return {"store": is_store_well, "worker": is_worker_well, "weights": has_weights}
 
 
 async def drain(front: Front, worker: Supervisor | None, patience_s: float) -> None:
@@ -109,7 +114,7 @@ async def drain(front: Front, worker: Supervisor | None, patience_s: float) -> N
     front.drain()
     end_s = time.monotonic() + patience_s
     if worker is not None:
-        worker.drain()
+        await asyncio.to_thread(worker.drain)
         while worker.is_alive() and time.monotonic() < end_s:
             await asyncio.sleep(_LOOK_EVERY_S)
         await asyncio.to_thread(worker.stop)

@@ -19,6 +19,7 @@ PRECISIONS = ("float32", "tf32", "bfloat16")
 ROLES = ("all", "front", "worker")
 # The data folder of a server whose jobs need not outlive it.
 TEMPORARY = "temporary"
+
 _RUN_LIMIT_CUDA_S = 1800.0
 _WEEK_S = 7 * 86_400.0
 _YEAR_S = 365 * 86_400.0
@@ -33,7 +34,7 @@ def _data_folder() -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(ServerSettings):
-    """How one server runs. Raises: SettingsError with every fault."""
+    """How one server runs. Raises: SettingsError with every fault. Times are in seconds."""
 
     service: ClassVar[str] = "harmonize"
 

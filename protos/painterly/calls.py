@@ -66,7 +66,7 @@ def principal_of(_context: object) -> str:
 
 
 def note_job(job_id: str) -> None:
-    """Say which job the current call is about, for its log lines."""
+    """Say which job the current call is about, for its log lines; what cannot be a job's name is passed over."""
     call = _CALL.get()
-    if call:
+    if call and _REQUEST_ID.fullmatch(job_id):
         call.job_id = job_id

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import subprocess
 import urllib.request
@@ -95,7 +96,12 @@ async def test_calls_are_counted_by_method_and_code() -> None:
                     await raw(content, timeout=5)
                 if content:
                     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-        text = scraped(server.metrics_port)
+        # A call is counted when its handler has ended, and its caller may know of that before.
+        for _ in range(100):
+            text = scraped(server.metrics_port)
+            if value(text, "grpc_server_handling_seconds_count", method="unknown") == 2:
+                break
+            await asyncio.sleep(0.02)
     finally:
         await server.stop()
     compose = f"{PREPROCESS_NAME}/Compose"

@@ -19,6 +19,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from painterly.errors import ServiceError, read_details
+from painterly.limits import CHANNEL_OPTIONS, SERVER_OPTIONS, server_options
 from painterly.serving import Listener, Server, readiness
 from painterly.v1 import error_reason_pb2
 from painterly.v1 import harmonize_service_pb2 as harmonize_pb
@@ -380,3 +381,41 @@ async def test_the_pause_of_a_stop_is_there_for_others_to_notice() -> None:
         assert await statuses(late, "", PREPROCESS_NAME, "readiness") == 3 * ["NOT_SERVING"]
     await stopping
     assert 0.5 <= time.monotonic() - begin < 3
+
+
+def test_both_ends_notice_a_dead_peer_and_allow_each_others_pings() -> None:
+    """All three keepalive options are needed; the server allows pings as often as our clients send them."""
+    server = dict(server_options(keepalive_s=30, keepalive_timeout_s=10, min_ping_interval_s=10, connection_age_s=0))
+    assert server == dict(SERVER_OPTIONS)
+    client = dict(CHANNEL_OPTIONS)
+    for options, silence_ms in ((server, 30_000), (client, 20_000)):
+        assert options["grpc.keepalive_time_ms"] == silence_ms
+        assert options["grpc.keepalive_timeout_ms"] == options["grpc.http2.ping_timeout_ms"] == 10_000
+        assert options["grpc.max_receive_message_length"] == options["grpc.max_send_message_length"] == 64 * 2**20
+    assert server["grpc.http2.min_ping_interval_without_data_ms"] == 10_000 < client["grpc.keepalive_time_ms"]
+    assert client["grpc.keepalive_permit_without_calls"] == 0
+    assert "grpc.max_connection_age_ms" not in server
+    aging = dict(server_options(keepalive_s=30, keepalive_timeout_s=10, min_ping_interval_s=10, connection_age_s=600))
+    assert aging["grpc.max_connection_age_ms"] == 600_000
+    assert not [name for name in (*server, *aging) if "age_grace" in name or "concurrent" in name]
+
+
+async def test_callers_connect_anew_after_a_while_and_streams_go_on() -> None:
+    async def stream(request: Any, context: Any) -> AsyncGenerator[Any, None]:
+        for position in range(6):
+            yield queued(position)
+            await asyncio.sleep(0.5)
+
+    def register(server: grpc.aio.Server) -> list[str]:
+        add_HarmonizeServiceServicer_to_server(Harmonize(stream), server)
+        return [HARMONIZE_NAME]
+
+    options = server_options(keepalive_s=30, keepalive_timeout_s=10, min_ping_interval_s=10, connection_age_s=1)
+    server = Server(register, Listener(grace_s=0.1, options=options))
+    await server.start()
+    try:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+            assert [event.queued.position async for event in harmonize(channel)] == list(range(6))
+            assert await statuses(channel, "") == ["SERVING"]
+    finally:
+        await server.stop()

@@ -80,7 +80,7 @@ def painterly(*arguments: object, **changes: str) -> subprocess.CompletedProcess
     """Run ``painterly`` to its end; keywords are environment variables."""
     process = start(*arguments, **changes)
     try:
-        stdout, stderr = process.communicate(timeout=100)
+        stdout, stderr = process.communicate(timeout=250)
     finally:
         process.kill()
     return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)

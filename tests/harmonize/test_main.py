@@ -23,6 +23,9 @@ from painterly.v1 import harmonize_service_pb2_grpc as pb_grpc
 from painterly_harmonize.__main__ import main
 from painterly_harmonize.server import SERVICE_NAME, CannotListen, serve
 from painterly_harmonize.settings import Settings
+from tests.client.kit import until
+from tests.contract.test_metrics import OF_CALLS, labels_of, scraped, value
+from tests.harmonize.test_metrics import OF_JOBS
 from tests.harmonize.toy import request
 
 START_TIMEOUT_S = 60
@@ -32,6 +35,7 @@ START_TIMEOUT_S = 60
 def process(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     """The real command on a free port, with an empty weight store."""
     command = [sys.executable, "-m", "painterly_harmonize", "--port", "0", "--device", "cpu", "--exit-with-stdin"]
+    command += ["--metrics", "127.0.0.1:0"]
     environment = {
         **os.environ,
         "PAINTERLY_WEIGHTS_DIR": str(tmp_path / "weights"),
@@ -45,6 +49,12 @@ def process(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
         started.kill()
 
 
+def status(health: health_pb2_grpc.HealthStub, name: str) -> str:
+    """What the health service says under a name."""
+    answer = health.Check(health_pb2.HealthCheckRequest(service=name), timeout=10)
+    return str(health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status))
+
+
 def listening(process: subprocess.Popen[bytes]) -> dict[str, object]:
     """The line that a server writes once it listens."""
     assert process.stdout is not None
@@ -53,19 +63,29 @@ def listening(process: subprocess.Popen[bytes]) -> dict[str, object]:
     return line
 
 
+@pytest.mark.timeout(300)  # two processes that import torch, on a machine that may have other work
 def test_it_serves_answers_with_typed_errors_and_stops_on_sigterm(process: subprocess.Popen[bytes]) -> None:
     line = listening(process)
-    assert {**line, "port": 0} == {"event": "listening", "service": "harmonize", "host": "127.0.0.1", "port": 0}
+    assert {**line, "port": 0, "metrics_port": 0} == {
+        **{"event": "listening", "service": "harmonize", "host": "127.0.0.1"},
+        **{"port": 0, "metrics_port": 0},
+    }
     with grpc.insecure_channel(f"127.0.0.1:{line['port']}") as channel:
         health = health_pb2_grpc.HealthStub(channel)
         for name in ("", SERVICE_NAME):
             answer = health.Check(health_pb2.HealthCheckRequest(service=name), timeout=10)
             assert answer.status == health_pb2.HealthCheckResponse.SERVING
+        until(lambda: status(health, "worker") == "SERVING", 2 * START_TIMEOUT_S)
+        assert (status(health, "store"), status(health, "weights")) == ("SERVING", "NOT_SERVING")
+        assert status(health, "readiness") == "NOT_SERVING"
         with pytest.raises(grpc.RpcError) as caught:
-            list(pb_grpc.HarmonizeServiceStub(channel).Harmonize(request(pb.HarmonizeRequest), timeout=30))
+            list(pb_grpc.HarmonizeServiceStub(channel).Harmonize(request(pb.HarmonizeRequest), timeout=100))
     assert read_details(caught.value).reason == "WEIGHTS_MISSING"
+    text = scraped(int(str(line["metrics_port"])))
+    assert {name: labels for name, labels in labels_of(text).items() if name not in OF_CALLS} == OF_JOBS
+    assert value(text, "painterly_worker_up") == 1
     process.send_signal(signal.SIGTERM)
-    _, log = process.communicate(timeout=20)
+    _, log = process.communicate(timeout=60)
     assert process.returncode == 0
     assert b"computing on cpu in float32, 1 CPU threads" in log
     assert b"Traceback" not in log
@@ -75,7 +95,7 @@ def test_it_stops_when_standard_input_ends(process: subprocess.Popen[bytes]) -> 
     listening(process)
     assert process.stdin is not None
     process.stdin.close()
-    assert process.wait(timeout=20) == 0
+    assert process.wait(timeout=60) == 0
 
 
 def test_a_missing_extra_is_named_in_one_line() -> None:
@@ -92,11 +112,11 @@ def test_all_faults_of_the_settings_are_told_one_line_each() -> None:
     assert done.exit_code == 2
     lines = done.stderr.splitlines()
     assert len(lines) == 3
-    for line, flag, value in zip(
+    for line, flag, got in zip(
         sorted(lines), ("--device", "--port", "--threads"), ("'tpu'", "70000", "'none'"), strict=True
     ):
         assert line.startswith(f"painterly-harmonize: {flag} (or PAINTERLY_HARMONIZE_{flag[2:].upper()}) must be")
-        assert line.endswith(f"got {value}")
+        assert line.endswith(f"got {got}")
 
 
 def test_a_missing_device_ends_the_start() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import platformdirs
 import pytest
 import torch
 
@@ -14,6 +15,7 @@ from painterly_harmonize.settings import (
     Settings,
     describe_device,
     layer_dtype,
+    policy_of,
     resolve_device,
 )
 
@@ -26,7 +28,7 @@ def read(flags: dict[str, str], environment: dict[str, str] | None = None) -> Se
 
 def test_defaults() -> None:
     settings = dataclasses.asdict(read({}))
-    assert {name: settings[name] for name in dataclasses.asdict(Settings()) if name not in SHARED} == {
+    assert {name: settings[name] for name in settings if name not in (*SHARED, "data_folder")} == {
         "port": 50052,
         "device": "auto",
         "threads": available_cores(),
@@ -35,6 +37,21 @@ def test_defaults() -> None:
         "memory_limit_mib": 0,
         "precision": "float32",
         "cuda_graphs": "off",
+        "role": "all",
+        "data_folder": str(platformdirs.user_data_path("painterly") / "harmonize"),
+        "principal_jobs": 8,
+        "attempts": 3,
+        "request_mib": 512,
+        "spool_mib": 20_480,
+        "lease_s": 15.0,
+        "silence_s": 30.0,
+        "orphan_s": 60.0,
+        "checkpoint_s": 15.0,
+        "run_limit_s": -1.0,
+        "result_retention_s": 86_400.0,
+        "event_retention_s": 3600.0,
+        "heartbeat_s": 10.0,
+        "drain_s": 30.0,
     }
 
 
@@ -67,6 +84,9 @@ def test_values_outside_are_refused(name: str, value: object) -> None:
     [
         ({"precision": "float16"}, "--precision .* must be one of float32, tf32, bfloat16, got 'float16'"),
         ({"cuda_graphs": "yes"}, "--cuda-graphs .* must be one of on, off, got 'yes'"),
+        ({"role": "manager"}, "--role .* must be one of all, front, worker, got 'manager'"),
+        ({"role": "worker", "data_folder": "temporary"}, "--data-folder .* must be a front's folder for a worker"),
+        ({"data_folder": ""}, "--data-folder .* must be a folder"),
         ({"cuda_graphs": "on", "device": "cpu"}, "--cuda-graphs .* needs a CUDA device"),
     ],
 )
@@ -99,3 +119,17 @@ def test_a_cuda_device_has_an_index_and_a_name() -> None:
     device = resolve_device("cuda")
     assert str(device) == "cuda:0"
     assert describe_device(device) == f"cuda:0 {torch.cuda.get_device_name(0)}"
+
+
+def test_bounds_of_jobs_follow_from_settings_and_the_device() -> None:
+    settings = Settings(lease_s=6.0, spool_mib=3, request_mib=2)
+    policy = policy_of(settings, torch.device("cpu"))
+    assert (policy.lease_s, policy.renewal_s) == (6.0, 2.0)
+    assert (policy.spool_bytes, policy.request_bytes, policy.run_limit_s) == (3 << 20, 2 << 20, 0.0)
+    assert policy_of(settings, torch.device("cuda", 0)).run_limit_s == 1800.0
+    assert policy_of(Settings(run_limit_s=7.0), torch.device("cuda", 0)).run_limit_s == 7.0
+
+
+def test_a_worker_has_no_temporary_folder() -> None:
+    with pytest.raises(SettingsError, match=r"--data-folder .* must be that of a front for a worker"):
+        Settings(role="worker", data_folder="temporary")

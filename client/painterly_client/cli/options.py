@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,6 +28,7 @@ INPUT_FILE = click.Path(exists=True, dir_okay=False, readable=True, path_type=Pa
 OUTPUT_FILE = click.Path(dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
 
+_JOB_KEY = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _ITERATIONS = click.IntRange(1, 10_000)
 
 
@@ -103,6 +105,38 @@ def endpoint_option(service: str) -> Callable[[_F], _F]:
         "command.",
     )
     return add(option, security_options)
+
+
+def _check_job_key(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
+    if value is not None and not _JOB_KEY.fullmatch(value):
+        raise click.BadParameter(f"{value!r} must be 1 to 128 of A-Z a-z 0-9 . _ -")
+    return value
+
+
+give_up_option = click.option(
+    "--give-up-after",
+    type=Number(0),
+    default=600.0,
+    show_default=True,
+    metavar="S",
+    help="Seconds without a sign of a lost server after which to give up.",
+)
+
+job_options = add(
+    click.option(
+        "--job-key",
+        metavar="KEY",
+        callback=_check_job_key,
+        help="Name of the job at a given endpoint; the same command with the same key reads on. [default: made up]",
+    ),
+    click.option(
+        "--detach",
+        is_flag=True,
+        help="Leave the job to a given endpoint as soon as it is accepted; `painterly resume OUT` fetches it.",
+    ),
+    click.option("--wait", is_flag=True, help="Where the server has no room yet, wait and ask again."),
+    give_up_option,
+)
 
 
 def improvement_option(function: _F) -> _F:
@@ -191,6 +225,12 @@ stream_options = add(
         type=Number(0, 3600),
         metavar="SECONDS",
         help="Least time between two frames; 0 for every iteration. [default: 1]",
+    ),
+    click.option(
+        "--manifest",
+        type=OUTPUT_FILE,
+        metavar="FILE.json",
+        help="Write what the result was made from and with, for `painterly replay`.",
     ),
     click.option("--report", type=OUTPUT_FILE, metavar="FILE.html", help="Write a page that shows the whole run."),
     click.option(

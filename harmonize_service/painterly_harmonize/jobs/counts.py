@@ -8,6 +8,8 @@ from collections.abc import Mapping
 
 from painterly_harmonize.jobs.observer import Observer
 
+OUT_OF_MEMORY = "DEVICE_OUT_OF_MEMORY"
+
 
 class Counts(Observer):
     """Sums by name. A name ends in what it counts: ``_count``, ``_seconds`` or ``_bytes``."""
@@ -35,6 +37,15 @@ class Counts(Observer):
     def on_ended(self, outcome: str, seconds: float) -> None:
         """A worker gave a job away."""
         self._add(**{f"{outcome}_count": 1, "job_seconds": seconds})
+
+    def on_failed(self, reason: str) -> None:
+        """A job failed."""
+        if reason == OUT_OF_MEMORY:
+            self._add(out_of_memory_count=1)
+
+    def on_iterations(self, stage: str, count: int, seconds: float) -> None:
+        """Iterations of a stage were done."""
+        self._add(**{f"{stage}_iteration_count": count, f"{stage}_iteration_seconds": seconds})
 
     def on_lease_lost(self) -> None:
         """A worker found that its job was another's."""

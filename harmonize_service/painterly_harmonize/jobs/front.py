@@ -240,8 +240,11 @@ class Front:
 
     async def _call(self, function: Callable[..., _Value], *arguments: object) -> _Value:
         """Ask the store, off the event loop, and tell its troubles as a caller is to see them."""
+        began_s = time.monotonic()
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
+            answer = await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
+            self._observer.on_store_op(time.monotonic() - began_s)
+            return answer
         except QueueFull as error:
             raise self._refused(refusals.queue_full(error.queue, self.policy)) from None
         except PrincipalLimit as error:

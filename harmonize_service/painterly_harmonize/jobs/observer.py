@@ -20,6 +20,12 @@ class Observer:
     def on_ended(self, outcome: str, seconds: float) -> None:
         """A worker gave a job away: succeeded, failed, cancelled, parked, queued, or lost."""
 
+    def on_failed(self, reason: str) -> None:
+        """A job failed; the reason is an ErrorReason's short name."""
+
+    def on_iterations(self, stage: str, count: int, seconds: float) -> None:
+        """So many iterations of a stage were done in so many seconds together."""
+
     def on_lease_lost(self) -> None:
         """A worker found that its job was another's."""
 
@@ -40,6 +46,9 @@ class Observer:
 
     def on_worker(self, is_up: bool) -> None:
         """A supervised worker process is there, or has gone."""
+
+    def on_store_op(self, seconds: float) -> None:
+        """A front asked the store, and had its answer so long after."""
 
     def on_store_error(self) -> None:
         """The store was not to be read or written."""

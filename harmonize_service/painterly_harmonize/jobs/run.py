@@ -58,6 +58,8 @@ class JobRun:
         self._suspended_s = 0.0
         self._looked_s = 0.0
         self._finish_count = self._finishes_done = record.finish_count
+        self._place: Place | None = None
+        self._placed_s = self._began_s
         self._clock = CheckpointClock(policy.checkpoint_s)
         self.outbox = Outbox(partial(store.append, lease), observer.on_store_error)
         self._is_lost = threading.Event()
@@ -134,7 +136,17 @@ class JobRun:
 
     def emit(self, emission: Emission) -> None:
         """Tell the job's readers something."""
+        self._note_iterations(emission.place)
         self.outbox.post(emission)
+
+    def _note_iterations(self, place: Place | None) -> None:
+        now = time.monotonic()
+        before, self._place = self._place, place or self._place
+        if place is None or place == before:
+            return
+        if before is not None and before.stage == place.stage and place.iteration > before.iteration:
+            self._observer.on_iterations(place.stage, place.iteration - before.iteration, now - self._placed_s)
+        self._placed_s = now
 
     def begin(self, resumed_from: Place | None, restart_reason: str) -> None:
         """Note where the job goes on."""
@@ -185,6 +197,7 @@ class JobRun:
 
     def fail(self, failure: Failure) -> str:
         """Send what is left and end with a failure. Returns the outcome."""
+        self._observer.on_failed(failure.reason)
         try:
             self.outbox.close()
         except Exception:

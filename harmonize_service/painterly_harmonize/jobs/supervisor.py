@@ -55,6 +55,9 @@ class Supervisor:
     def drain(self) -> None:
         """Let the worker begin no more jobs and end with the one that runs; it is not started again."""
         self._is_stopping.set()
+        self._thread.join()
+        if self._silence_s() is None:  # it is still starting, and has nothing to end with
+            self._process.kill()
         self._order(DRAIN)
 
     def is_alive(self) -> bool:
@@ -63,8 +66,7 @@ class Supervisor:
 
     def stop(self) -> None:
         """Interrupt the worker's job at a checkpoint, and wait for the process to end."""
-        self._is_stopping.set()
-        self._thread.join()
+        self.drain()
         self._order(STOP)
         self._close_orders()
         self._await_end(_STOP_S)
