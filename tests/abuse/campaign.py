@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 # A job that the cases made long is ended by its caller: that, too, must leave nothing behind.
 DEADLINE_S = 3.0
-_BATCH = 125
+_BATCH = 250
 _AT_ONCE = 3
 
 
