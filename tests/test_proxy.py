@@ -117,10 +117,12 @@ def test_slow_keeps_to_its_rate_and_holds_the_sender_back(echo_port: int) -> Non
 
 
 def test_without_a_server_behind_it_connections_are_reset() -> None:
-    with socket.create_server((HOST, 0)) as free:
-        port = free.getsockname()[1]
-    with Proxy(port) as proxy, connect(proxy) as connection, pytest.raises(ConnectionResetError):
-        connection.recv(1)
+    with socket.socket() as silent:
+        # Bound, so that nobody else takes the port, and not listening.
+        silent.bind((HOST, 0))
+        port = silent.getsockname()[1]
+        with Proxy(port) as proxy, connect(proxy, 30) as connection, pytest.raises(ConnectionResetError):
+            connection.recv(1)
 
 
 async def test_grpc_goes_through_and_notices_a_reset() -> None:

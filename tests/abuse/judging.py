@@ -42,14 +42,19 @@ def judged_answer(messages: list[bytes]) -> Answer:
     return Answer(code=grpc.StatusCode.OK, faults=tuple(faults))
 
 
-def judged_error(error: grpc.RpcError) -> Answer:
-    """Judge a call that failed."""
+def judged_error(error: grpc.RpcError, sent: bytes) -> Answer:
+    """Judge a call that failed. What was ``sent`` may be repeated; it tells nothing."""
     details = read_details(error)
     faults = [f"{details.code.name}: {details.message[:300]!r}"] if details.code in _BUGS else []
     if details.code in _OF_GRPC:
         return Answer(code=details.code)
     texts = [details.message, *details.metadata.values(), *(text for pair in details.violations for text in pair)]
-    faults += [f"the text tells {found[0]!r}: {text[:300]!r}" for text in texts if (found := _LEAK.search(text))]
+    faults += [
+        f"the text tells {found[0]!r}: {text[:300]!r}"
+        for text in texts
+        for found in _LEAK.finditer(text)
+        if found[0].encode() not in sent
+    ]
     faults += [f"a text of {len(text)} characters" for text in texts if len(text) > MAX_TEXT_LENGTH]
     faults += [f"controls in {text[:300]!r}" for text in texts if not text.isprintable()]
     reason = f"ERROR_REASON_{details.reason}"
