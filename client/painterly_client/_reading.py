@@ -138,7 +138,9 @@ class StreamReader:
             has_time = self._deadline_s is None or self._clock() + (delay_s or 0.0) < self._deadline_s
             if delay_s is not None and has_time:
                 what = details.reason or details.code.name
-                logger.warning("%s: %s; trying again in %.1f s", self._job, what, delay_s)
+                # Once for each time that the connection is lost; an outage would fill the screen.
+                level = logging.WARNING if self._backoff.failure_count == 1 else logging.DEBUG
+                logger.log(level, "%s: %s; trying again in %.1f s", self._job, what, delay_s)
                 return delay_s
         self.is_over = True
         raise self._final(details)

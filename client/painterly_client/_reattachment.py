@@ -75,6 +75,11 @@ class Backoff:
         return delay_s if self._clock() + delay_s < self._last_event_s + patience_s else None
 
     @property
+    def failure_count(self) -> int:
+        """How often it was tried since the last event."""
+        return self._failure_count
+
+    @property
     def silence_s(self) -> float:
         """How long ago the last event was."""
         return self._clock() - self._last_event_s

