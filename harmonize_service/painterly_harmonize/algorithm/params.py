@@ -132,6 +132,7 @@ class ParityParams:
     truncate_on_export: bool = False
     unlimited_detail: bool = False
     keep_photo_noise: bool = False
+    single_patch_search: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

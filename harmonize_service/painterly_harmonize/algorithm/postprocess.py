@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -25,6 +26,8 @@ _PAIR_BUDGET = 50_000_000_000
 # Candidate patches to hold at most: 64 to 588 bytes each.
 _CANDIDATE_BUDGET = 1_000_000
 _MAX_ANCHOR_STRIDE = 3
+# Searches for patches, each after the first in what the one before made.
+PATCH_ROUNDS = 2
 
 
 def guided_fit(values: Tensor, guide: Tensor, radius: int, epsilon: float) -> tuple[Tensor, Tensor]:
@@ -159,6 +162,21 @@ def detail_gain(base: Tensor, detail: Tensor, support: Tensor, strength: float) 
     return min(max(root, _LEAST_DETAIL_GAIN), 1.0)
 
 
+def _numbered(
+    search: Generator[PatchProgress, None, Tensor], number: int, count: int
+) -> Generator[PatchProgress, None, Tensor]:
+    """A search as one of several, counted from 0: its progress as a part of theirs. Returns what it returns."""
+    while True:
+        try:
+            progress = next(search)
+        except StopIteration as end:
+            corners: Tensor = end.value
+            return corners
+        if progress.finished or not number:
+            finished = number * progress.total + progress.finished
+            yield PatchProgress(finished=finished, total=count * progress.total)
+
+
 def synthesize_patches(
     image: Tensor,
     painting: Tensor,
@@ -166,8 +184,12 @@ def synthesize_patches(
     check: Callable[[], None] = lambda: None,
     style_mask: Tensor | None = None,
     strength: float | None = None,
+    rounds: int = 1,
 ) -> Iterator[PatchProgress | Tensor]:
     """Rebuild an image under ``support`` from the painting's patches and put its finest detail back.
+
+    With more than one of ``rounds`` what was rebuilt is rebuilt again: then neighboring patches agree more, and what
+    they are voted into is less blurred.
 
     With ``style_mask`` (1×1×H×W) from patches inside it; with ``strength`` so much of the detail that it is no stronger
     (:func:`detail_gain`). Yields progress and last the picture, RGB 1×3×H×W.
@@ -180,12 +202,16 @@ def synthesize_patches(
     anchor_stride, stride = search_strides(len(anchors), candidate_count)
     anchors = anchors[(anchors // width % anchor_stride == 0) & (anchors % width % anchor_stride == 0)]
     allowed = None if style_mask is None else patches_inside(style_mask)
-    corners = yield from nearest_patches(image, anchors, painting, stride, check, allowed)
+    base = image
+    for number in range(rounds):
+        corners = yield from _numbered(nearest_patches(base, anchors, painting, stride, check, allowed), number, rounds)
+        with Workers(image.device, check) as workers:
+            voted, covered = workers.run(partial(vote, corners, anchors, (height, width), painting))
+        rebuilt = (support > 0) & covered
+        base = torch.where(rebuilt, voted, image)
 
     def assemble() -> Tensor:
-        base, covered = vote(corners, anchors, (height, width), painting)
-        rebuilt, detail = (support > 0) & covered, finest_detail(image)
-        base = torch.where(rebuilt, base, image)
+        detail = finest_detail(image)
         gain = 1.0 if strength is None else detail_gain(base, detail * rebuilt, support, strength)
         return torch.where(rebuilt, base + gain * detail, image)
 

@@ -198,7 +198,13 @@ class Stages:
         else:
             support = (canvas.final_weight > 0).to(image.dtype)
             for step in postprocess.synthesize_patches(
-                image, canvas.whole_painting, support, self._check, canvas.style_mask, self._detail_strength()
+                image,
+                canvas.whole_painting,
+                support,
+                self._check,
+                canvas.style_mask,
+                self._detail_strength(),
+                1 if self._params.parity.single_patch_search else postprocess.PATCH_ROUNDS,
             ):
                 if isinstance(step, Tensor):
                     image = step

@@ -260,3 +260,21 @@ def test_detail_is_put_back_up_to_the_given_strength() -> None:
     gain = detail_gain(base, detail, support, (full + least) / 2)
     torch.testing.assert_close(limited, base + gain * detail)
     torch.testing.assert_close(finish(synthesize_patches(image, painting, support, strength=full)), plain)
+
+
+def test_a_second_round_rebuilds_what_the_first_made() -> None:
+    image, painting = noise_picture(19, 23, 1.0), noise_picture(23, 19, 1.0)
+    support = rectangle_mask(19, 23, (3, 16), (4, 20))
+    detail = finest_detail(image)
+    once = finish(synthesize_patches(image, painting, support))
+    first = torch.where(support > 0, once - detail, image)
+    expected = finish(synthesize_patches(first, painting, support)) - finest_detail(first) + detail
+    steps = list(synthesize_patches(image, painting, support, rounds=2))
+    found = steps[-1]
+    assert isinstance(found, Tensor)
+    torch.testing.assert_close(found, torch.where(support > 0, expected, image))
+    progress = [(step.finished, step.total) for step in steps[:-1] if isinstance(step, PatchProgress)]
+    total = len(patch_anchors(support))
+    assert progress[0] == (0, 2 * total)
+    assert progress[-1] == (2 * total, 2 * total)
+    assert progress == sorted(set(progress))
