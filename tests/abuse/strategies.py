@@ -83,13 +83,20 @@ def paths(descriptor: Descriptor) -> Sequence[tuple[FieldDescriptor, ...]]:
     return found
 
 
+def _is_map(field: FieldDescriptor) -> bool:
+    return field.message_type is not None and bool(field.message_type.GetOptions().map_entry)
+
+
 def put(message: Message, path: Sequence[FieldDescriptor], value: Any) -> None:
-    """Set the field at the end of a path; of a repeated field, its first and only element."""
+    """Set the field at the end of a path; of a repeated field, its first and only element. Maps are of texts."""
     field, *rest = path
     if field.is_repeated:
         elements = getattr(message, field.name)
         if field.message_type is None:
             elements[:] = [value]
+        elif _is_map(field):
+            name, content = (value, "value") if rest[0].name == "key" else ("key", value)
+            elements[name] = content
         else:
             put(elements[0] if elements else elements.add(), rest, value)
     elif rest:
@@ -122,8 +129,10 @@ def requests(draw: st.DrawFn, calls: Sequence[Call]) -> tuple[Call, Message]:
 
 
 def _clear_or_multiply(message: Message, field: FieldDescriptor, count: int) -> None:
-    if field.is_repeated and field.message_type is not None and len(getattr(message, field.name)):
-        elements = getattr(message, field.name)
+    elements = getattr(message, field.name)
+    if _is_map(field):
+        elements.update({str(number): "value" for number in range(count)})
+    elif field.is_repeated and field.message_type is not None and len(elements):
         for _ in range(count):
             elements.add().CopyFrom(elements[0])
     else:
