@@ -597,7 +597,8 @@ def test_every_parity_switch_changes_the_picture(name: str) -> None:
     network = toy_network(seed=2)
     plain = all_events(inputs, PARAMS, network)
     switched = all_events(inputs, replace(PARAMS, parity=ParityParams(**{name: True})), network)
-    assert len(plain) == len(switched)
+    if name != "single_patch_search":  # which tells of half as many searches
+        assert len(plain) == len(switched)
     assert not torch.equal(result_of(plain).image, result_of(switched).image)
     outside = beyond(mask, 7)
     assert torch.equal(result_of(switched).image[outside], as_bytes(inputs.painting)[outside])
