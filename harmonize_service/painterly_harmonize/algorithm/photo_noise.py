@@ -9,11 +9,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from painterly_harmonize.algorithm.postprocess import GUIDED_RADIUS_PX, guided_filter
-from painterly_harmonize.algorithm.region import region_around
+from painterly_harmonize.algorithm.region import bands, region_around
 
 # Below it nothing is done, 8-bit levels: what JPEG leaves of a photo in daylight is far less.
 LEAST_NOISE = 2.0 / 255
-_BAND_PX = 64
 _FEWEST_PIXELS = 64
 # Edges beside which the operator still sees the painting.
 _MARGIN_PX = 2
@@ -49,13 +48,13 @@ def without_noise(composite: Tensor, mask: Tensor) -> Tensor:
     noise = sensor_noise(picture, inside)
     if noise < LEAST_NOISE:
         return composite
-    height, reach = picture.shape[-2], 2 * GUIDED_RADIUS_PX
-    bands = []
-    for top in range(0, height, _BAND_PX):
-        first, last = max(0, top - reach), min(height, top + _BAND_PX + reach)
-        band = picture[..., first:last, :]
-        filtered = guided_filter(band, band, GUIDED_RADIUS_PX, (2 * noise) ** 2)
-        bands.append(filtered[..., top - first :, :][..., :_BAND_PX, :])
+    filtered = torch.cat(
+        [
+            band.kept(guided_filter(band.around(picture), band.around(picture), GUIDED_RADIUS_PX, (2 * noise) ** 2))
+            for band in bands(picture.shape[-2], 2 * GUIDED_RADIUS_PX)
+        ],
+        dim=-2,
+    )
     result = composite.clone()
-    region.crop(result)[:] = torch.where(inside > 0, torch.cat(bands, dim=-2).clamp(0, 1), picture)
+    region.crop(result)[:] = torch.where(inside > 0, filtered.clamp(0, 1), picture)
     return result

@@ -15,9 +15,9 @@ from painterly_harmonize.algorithm.masks import gaussian_blur
 from painterly_harmonize.algorithm.parallel import Workers
 from painterly_harmonize.algorithm.patch_index import PATCH_PX
 from painterly_harmonize.algorithm.patch_search import PatchProgress, nearest_patches
+from painterly_harmonize.algorithm.region import Band, bands
 
 GUIDED_RADIUS_PX, GUIDED_EPSILON = 2, 0.01
-_BAND_PX = 64
 DETAIL_KERNEL_PX, DETAIL_SIGMA_PX = 7, 1.0
 # However smooth the painting is, so much of the object's detail stays.
 _LEAST_DETAIL_GAIN = 0.4
@@ -64,17 +64,14 @@ def guided_filter(values: Tensor, guide: Tensor, radius: int, epsilon: float) ->
 def denoise_chrominance(image: Tensor, guide: Tensor) -> Tensor:
     """Filter a* and b* of an image along the edges of the composite; the lightness is kept. RGB 1×3×H×W in [0, 1]."""
     # In bands, beside each other: the filter holds some thirty numbers for each pixel. Two windows reach two radii.
-    height, reach = image.shape[-2], 2 * GUIDED_RADIUS_PX
 
-    def denoise_band(top: int) -> Tensor:
-        first, last = max(0, top - reach), min(height, top + _BAND_PX + reach)
-        lab = rgb_to_lab(image[..., first:last, :].clamp(0, 1))
-        filtered = guided_filter(lab[:, 1:], guide[..., first:last, :], GUIDED_RADIUS_PX, GUIDED_EPSILON)
-        denoised = lab_to_rgb(torch.cat((lab[:, :1], filtered), dim=1)).clamp(0, 1)
-        return denoised[..., top - first :, :][..., :_BAND_PX, :]
+    def denoise_band(band: Band) -> Tensor:
+        lab = rgb_to_lab(band.around(image).clamp(0, 1))
+        filtered = guided_filter(lab[:, 1:], band.around(guide), GUIDED_RADIUS_PX, GUIDED_EPSILON)
+        return band.kept(lab_to_rgb(torch.cat((lab[:, :1], filtered), dim=1)).clamp(0, 1))
 
     with Workers(image.device, lambda: None) as workers:
-        return torch.cat([*workers.map(denoise_band, range(0, height, _BAND_PX))], dim=-2)
+        return torch.cat([*workers.map(denoise_band, bands(image.shape[-2], 2 * GUIDED_RADIUS_PX))], dim=-2)
 
 
 def search_strides(anchor_count: int, candidate_count: int, budget: int = _PAIR_BUDGET) -> tuple[int, int]:
@@ -136,11 +133,10 @@ def finest_detail(image: Tensor) -> Tensor:
 def detail_strength(picture: Tensor, where: Tensor) -> float:
     """Root mean square of a picture's finest detail, 1×3×H×W, where a 1×1×H×W mask is 1; 0 where there is nothing."""
     # In bands of rows: a whole painting's detail takes several times its memory.
-    height, reach, total = picture.shape[-2], DETAIL_KERNEL_PX // 2, 0.0
-    for top in range(0, height, _BAND_PX):
-        first, last = max(0, top - reach), min(height, top + _BAND_PX + reach)
-        squares = finest_detail(picture[..., first:last, :])[..., top - first :, :][..., :_BAND_PX, :].square().mean(1)
-        total += float((squares * where[:, 0, top : top + _BAND_PX]).sum(dtype=torch.float64))
+    total = 0.0
+    for band in bands(picture.shape[-2], DETAIL_KERNEL_PX // 2):
+        squares = band.kept(finest_detail(band.around(picture))).square().mean(1)
+        total += float((squares * band.rows(where)[:, 0]).sum(dtype=torch.float64))
     return math.sqrt(total / max(float(where.sum(dtype=torch.float64)), 1.0))
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+BAND_PX = 64
+
 
 @dataclass(frozen=True, kw_only=True)
 class Region:
@@ -106,6 +108,41 @@ def region_around(mask: Tensor, reach: int, alignment: int) -> Region:
     height, width = mask.shape[-2:]
     whole = Region(top=0, left=0, bottom=height, right=width)
     return bounding_box(mask).grown(reach).cells(alignment).pixels(alignment).intersection(whole)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Band:
+    """The rows ``top`` to ``bottom`` of a picture, and ``first`` to ``last``, which a filter reads for them."""
+
+    top: int
+    bottom: int
+    first: int
+    last: int
+
+    def rows(self, image: Tensor) -> Tensor:
+        """The band of ...×H×W."""
+        return image[..., self.top : self.bottom, :]
+
+    def around(self, image: Tensor) -> Tensor:
+        """The band of ...×H×W with what is read around it."""
+        return image[..., self.first : self.last, :]
+
+    def kept(self, filtered: Tensor) -> Tensor:
+        """The band of what was made from :meth:`around`."""
+        return filtered[..., self.top - self.first : self.bottom - self.first, :]
+
+
+def bands(height: int, reach: int) -> list[Band]:
+    """A picture of ``height`` rows in bands of 64, for filters that read ``reach`` rows around each."""
+    return [
+        Band(
+            top=top,
+            bottom=min(top + BAND_PX, height),
+            first=max(0, top - reach),
+            last=min(height, top + BAND_PX + reach),
+        )
+        for top in range(0, height, BAND_PX)
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -58,12 +58,12 @@ class Stages:
     ) -> None:
         self._journal, self._should_finish_stage = journal, should_finish_stage
         inputs = with_style_region(inputs, params.style_region)
-        if not params.parity.keep_photo_noise:
-            inputs = replace(inputs, composite=without_noise(inputs.composite, inputs.mask))
         self._network, self._styles = network, styles or StyleCache()
         self._chunk_elements = default_chunk_elements(network.device)
         self._check = raise_if(should_stop)
         self._check()
+        if not params.parity.keep_photo_noise:
+            inputs = replace(inputs, composite=without_noise(inputs.composite, inputs.mask))
         long_side = working_long_side(inputs.mask, params.working_long_side_px, params.object_size_px)
         self._working: Working = working_pictures(inputs, long_side, params.parity, network)
         self.canvas = Canvas(

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from painterly_harmonize.algorithm import patch_search, postprocess
+from painterly_harmonize.algorithm import patch_search, postprocess, region
 from painterly_harmonize.algorithm.color import lab_to_rgb, rgb_to_lab
 from painterly_harmonize.algorithm.masks import gaussian_blur
 from painterly_harmonize.algorithm.patch_index import PATCH_PX
@@ -98,7 +98,7 @@ def test_denoising_filters_a_and_b_and_keeps_the_lightness() -> None:
 def test_denoising_in_bands_equals_denoising_at_once(band: int, monkeypatch: pytest.MonkeyPatch) -> None:
     image, guide = random(1, 3, 23, 13), random(1, 3, 23, 13, seed=1)
     whole = denoise_chrominance(image, guide)
-    monkeypatch.setattr(postprocess, "_BAND_PX", band)
+    monkeypatch.setattr(region, "BAND_PX", band)
     torch.testing.assert_close(denoise_chrominance(image, guide), whole, atol=1e-10, rtol=0)
 
 
