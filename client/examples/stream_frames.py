@@ -13,10 +13,12 @@ import sys
 from pathlib import Path
 
 from painterly_client import (
+    Accepted,
     Client,
     Event,
     Frame,
     HarmonizeParameters,
+    Heartbeat,
     InvalidRequest,
     PainterlyError,
     Placement,
@@ -46,6 +48,10 @@ def parse_arguments() -> argparse.Namespace:
 
 def keep(event: Event, folder: Path) -> str:
     """Write an event's picture, if it has one. Returns one line about the event."""
+    if isinstance(event, Accepted):
+        return f"job {event.job_id}"
+    if isinstance(event, Heartbeat):
+        return "still there"
     if isinstance(event, Queued):
         return f"{event.position} jobs before this one"
     if isinstance(event, Progress):

@@ -13,21 +13,52 @@
 :class:`AsyncClient` is its twin for asyncio. Every error is a :class:`PainterlyError`.
 """
 
-from painterly_client._async import AsyncClient, AsyncEventStream
+from painterly_client._async import AsyncClient
+from painterly_client._async_stream import AsyncEventStream
 from painterly_client._base import HealthStatus, Service
+from painterly_client._credentials import Credentials
 from painterly_client._errors import (
     Cancelled,
     DeadlineExceeded,
     InvalidRequest,
+    JobFailed,
+    JobKeyConflict,
+    JobNotFound,
     PainterlyError,
     PreconditionFailed,
     ServerBusy,
     ServerError,
     ServerUnavailable,
+    StreamLost,
 )
-from painterly_client._events import Event, Frame, Progress, Queued, Result, StylizationLevel
+from painterly_client._events import (
+    Accepted,
+    Event,
+    Frame,
+    Heartbeat,
+    Progress,
+    Queued,
+    RestartReason,
+    Result,
+    ResumePoint,
+    StylizationLevel,
+)
+from painterly_client._jobs import (
+    DeviceInfo,
+    Job,
+    JobFailure,
+    JobKind,
+    JobPage,
+    JobState,
+    ServerInfo,
+    ServerLimits,
+    WeightsInfo,
+)
+from painterly_client._manifest import Environment, ImageDigest, Manifest
 from painterly_client._quality import QualityMeasures, QualityReport, QualityWarning, StyleMeasures
-from painterly_client._sync import Client, EventStream
+from painterly_client._reattachment import Reattachment
+from painterly_client._sync import Client
+from painterly_client._sync_stream import EventStream
 from painterly_client._types import (
     BackgroundRemoval,
     BackgroundRemovalDetails,
@@ -74,6 +105,7 @@ from painterly_client._types import (
 )
 
 __all__ = [
+    "Accepted",
     "AsyncClient",
     "AsyncEventStream",
     "BackgroundRemoval",
@@ -85,19 +117,33 @@ __all__ = [
     "Client",
     "Composed",
     "Compositing",
+    "Credentials",
     "DeadlineExceeded",
+    "DeviceInfo",
     "Dilated",
     "DilationRule",
+    "Environment",
     "Event",
     "EventStream",
     "Frame",
     "GrabCut",
     "HarmonizeParameters",
     "HealthStatus",
+    "Heartbeat",
+    "ImageDigest",
     "ImageFormat",
     "InvalidRequest",
+    "Job",
+    "JobFailed",
+    "JobFailure",
+    "JobKeyConflict",
+    "JobKind",
+    "JobNotFound",
+    "JobPage",
     "JobPlan",
+    "JobState",
     "KernelShape",
+    "Manifest",
     "MaskDilation",
     "MemoryPolicy",
     "Network",
@@ -123,21 +169,28 @@ __all__ = [
     "QualityReport",
     "QualityWarning",
     "Queued",
+    "Reattachment",
     "RefinementGuide",
     "RemoveBg",
     "RemoveBgSize",
     "RemoveBgType",
     "RemoveBgUsage",
+    "RestartReason",
     "Result",
+    "ResumePoint",
     "RgbColor",
     "ServerBusy",
     "ServerError",
+    "ServerInfo",
+    "ServerLimits",
     "ServerUnavailable",
     "Service",
     "Stage",
     "StagePlan",
+    "StreamLost",
     "StreamOptions",
     "StyleMeasures",
     "StyleRegion",
     "StylizationLevel",
+    "WeightsInfo",
 ]

@@ -4,28 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc
+from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from painterly.v1 import harmonize_service_pb2, harmonize_service_pb2_grpc, preprocess_service_pb2_grpc
 from painterly_client import _requests
+from painterly_client._async_jobs import AsyncJobCalls
+from painterly_client._async_stream import AsyncEventStream, task_is_cancelled
 from painterly_client._base import (
-    CLIENT_OPTIONS,
     FULL_SERVICE_NAMES,
-    BaseClient,
     CallContext,
-    EventReader,
     HealthStatus,
     Service,
+    channel_options,
 )
-from painterly_client._conversion import EventResponse, plan_of
+from painterly_client._conversion import plan_of
+from painterly_client._credentials import Credentials, open_async_channel
 from painterly_client._errors import InvalidRequest
-from painterly_client._events import Event
+from painterly_client._manifest import Manifest
 from painterly_client._quality import QualityReport, quality_of
+from painterly_client._reading import Attempt, StreamReader
+from painterly_client._reattachment import Reattachment
+from painterly_client._replaying import method_name, replay_request
 from painterly_client._types import (
     BackgroundRemoval,
     BackgroundRemovalMethod,
@@ -51,71 +56,19 @@ _Request = TypeVar("_Request")
 _Response = TypeVar("_Response")
 
 
-class AsyncEventStream(AsyncIterator[Event]):
-    """The events of one running call: an asynchronous iterator and context manager.
-
-    Leaving the context, :meth:`cancel` and dropping the last reference each cancel the call at once. Iterating raises
-    any :class:`PainterlyError`; a stream that ends without one has brought its ``Result``.
-    """
-
-    def __init__(self, call: grpc.aio.UnaryStreamCall[Any, EventResponse], reader: EventReader) -> None:
-        self._call = call
-        self._responses = call.__aiter__()
-        self._reader = reader
-        self._is_cancelled = False
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Event:
-        if self._reader.is_over:
-            raise StopAsyncIteration
-        if self._is_cancelled:
-            raise self._reader.cancelled()
-        try:
-            async for response in self._responses:
-                event = self._reader.read(response)
-                if event is not None:
-                    return event
-        except grpc.RpcError as error:
-            raise self._reader.error(error) from error
-        except asyncio.CancelledError:
-            # A call that was cancelled here ends like a task that was cancelled from outside; only the latter goes on.
-            if self._is_cancelled and not _task_is_cancelled():
-                raise self._reader.cancelled() from None
-            self.cancel()
-            raise
-        self._reader.finish()
-        raise StopAsyncIteration
-
-    def cancel(self) -> None:
-        """Cancel the call; the server stops within one iteration. Without effect once the stream has ended."""
-        self._is_cancelled = self._call.cancel() or self._is_cancelled
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.cancel()
-
-    def __del__(self) -> None:
-        self.cancel()
-
-
-def _task_is_cancelled() -> bool:
-    task = asyncio.current_task()
-    # Python 3.10 cannot tell; there the call's own cancellation wins.
-    return task is not None and hasattr(task, "cancelling") and task.cancelling() > 0
-
-
-class AsyncClient(BaseClient):
+class AsyncClient(AsyncJobCalls):
     """Both services, in asyncio: :class:`Client` with coroutines, an asynchronous context manager for one event loop.
 
-    ``preprocess_endpoint`` and ``harmonize_endpoint`` are ``host:port``; either may be left out as long as no call
-    needs it. ``timeout_s`` bounds every call, a stream from its start to its result; None waits without limit. Images
+    ``preprocess_endpoint`` and ``harmonize_endpoint`` are ``host:port``, with ``https://`` before it for a server that
+    speaks TLS; either may be left out as long as no call needs it. ``credentials`` are certificates and a token.
+    ``timeout_s`` bounds every call, a stream from its start to its result; None waits without limit. Images
     are the bytes of image files. Every call raises :class:`PainterlyError`.
+
+    A job with a ``job_key`` (1 to 128 of ``A-Z a-z 0-9 . _ -``) outlives its stream. When its connection is lost, the
+    stream is taken up again as ``reattachment`` says, and no event comes twice; the same call with the same key, or
+    :meth:`watch_job`, reads on from another process. When nobody listens for a while the server parks the job, and goes
+    on when somebody does, unless it ``runs_unattended``. With ``waits_when_busy`` a call that the server has no room
+    for waits as long as the server says and asks again, for ``reattachment.give_up_after_s`` at most.
     """
 
     def __init__(
@@ -124,12 +77,21 @@ class AsyncClient(BaseClient):
         preprocess_endpoint: str | None = None,
         harmonize_endpoint: str | None = None,
         timeout_s: float | None = None,
+        credentials: Credentials | None = None,
+        reattachment: Reattachment | None = None,
+        waits_when_busy: bool = False,
     ) -> None:
         super().__init__(
-            preprocess_endpoint=preprocess_endpoint, harmonize_endpoint=harmonize_endpoint, timeout_s=timeout_s
+            preprocess_endpoint=preprocess_endpoint,
+            harmonize_endpoint=harmonize_endpoint,
+            timeout_s=timeout_s,
+            credentials=credentials,
+            reattachment=reattachment,
+            waits_when_busy=waits_when_busy,
         )
         # A channel belongs to the event loop that runs when it is made, so none is made before the first call.
         self._channels: dict[Service, grpc.aio.Channel] = {}
+        self._retired: list[grpc.aio.Channel] = []
         self._streams: weakref.WeakSet[AsyncEventStream] = weakref.WeakSet()
 
     async def remove_background(
@@ -228,10 +190,12 @@ class AsyncClient(BaseClient):
         style_mask: bytes | None = None,
         parameters: HarmonizeParameters | None = None,
         stream: StreamOptions | None = None,
+        job_key: str = "",
+        runs_unattended: bool = False,
     ) -> AsyncEventStream:
         """Run the coarse harmonization alone. Without a dilated mask the server derives it.
 
-        ``style_mask`` marks the part of the painting that lends its hand.
+        ``style_mask`` marks the part of the painting that lends its hand. A ``job_key`` names the job, see the class.
         """
         request = _requests.harmonizing_request(
             harmonize_service_pb2.RunPass1Request,
@@ -242,8 +206,10 @@ class AsyncClient(BaseClient):
             style_mask=style_mask,
             parameters=parameters,
             stream=stream,
+            job_key=job_key,
+            runs_unattended=runs_unattended,
         )
-        return self._harmonize(lambda stub: stub.RunPass1, request)
+        return self._stream("RunPass1", request)
 
     def run_pass2(
         self,
@@ -256,8 +222,13 @@ class AsyncClient(BaseClient):
         style_mask: bytes | None = None,
         parameters: HarmonizeParameters | None = None,
         stream: StreamOptions | None = None,
+        job_key: str = "",
+        runs_unattended: bool = False,
     ) -> AsyncEventStream:
-        """Run the refinement alone, from the first pass's lossless result; without post-processing."""
+        """Run the refinement alone, from the first pass's lossless result; without post-processing.
+
+        A ``job_key`` names the job, see the class.
+        """
         request = _requests.harmonizing_request(
             harmonize_service_pb2.RunPass2Request,
             composite=composite,
@@ -268,8 +239,10 @@ class AsyncClient(BaseClient):
             style_mask=style_mask,
             parameters=parameters,
             stream=stream,
+            job_key=job_key,
+            runs_unattended=runs_unattended,
         )
-        return self._harmonize(lambda stub: stub.RunPass2, request)
+        return self._stream("RunPass2", request)
 
     def harmonize(
         self,
@@ -281,10 +254,12 @@ class AsyncClient(BaseClient):
         style_mask: bytes | None = None,
         parameters: HarmonizeParameters | None = None,
         stream: StreamOptions | None = None,
+        job_key: str = "",
+        runs_unattended: bool = False,
     ) -> AsyncEventStream:
         """Run both passes and the post-processing. Without a dilated mask the server derives it.
 
-        ``style_mask`` marks the part of the painting that lends its hand.
+        ``style_mask`` marks the part of the painting that lends its hand. A ``job_key`` names the job, see the class.
         """
         request = _requests.harmonizing_request(
             harmonize_service_pb2.HarmonizeRequest,
@@ -295,8 +270,25 @@ class AsyncClient(BaseClient):
             style_mask=style_mask,
             parameters=parameters,
             stream=stream,
+            job_key=job_key,
+            runs_unattended=runs_unattended,
         )
-        return self._harmonize(lambda stub: stub.Harmonize, request)
+        return self._stream("Harmonize", request)
+
+    def replay(
+        self,
+        manifest: Manifest,
+        images: Mapping[str, bytes],
+        *,
+        stream: StreamOptions | None = None,
+        anywhere: bool = False,
+    ) -> AsyncEventStream:
+        """Make a result again; ``images`` are the manifest's inputs, encoded, by their names.
+
+        Where the server's environment is not the manifest's it refuses, unless ``anywhere``: the bytes may then differ.
+        """
+        request = replay_request(manifest, images, stream, anywhere=anywhere)
+        return self._stream(method_name(request), request)
 
     async def plan(
         self,
@@ -308,9 +300,8 @@ class AsyncClient(BaseClient):
         """Ask what harmonizing an object with this mask, of the painting's size, would take; nothing is computed."""
         request = _requests.plan_request(mask, dilated_mask, parameters)
         context = self._context("harmonize")
-        stub = harmonize_service_pb2_grpc.HarmonizeServiceStub(self._channel(context))
-        call = stub.Plan(request, timeout=context.timeout_s, metadata=context.metadata)
-        return plan_of(await self._answer(call, context))
+        stub = harmonize_service_pb2_grpc.HarmonizeServiceStub(self._channel(context.service))
+        return plan_of(await self._answer(stub.Plan, request, context))
 
     async def evaluate(
         self,
@@ -332,19 +323,16 @@ class AsyncClient(BaseClient):
             style_mask=style_mask,
         )
         context = self._context("harmonize")
-        stub = harmonize_service_pb2_grpc.HarmonizeServiceStub(self._channel(context))
-        call = stub.Evaluate(request, timeout=context.timeout_s, metadata=context.metadata)
-        return quality_of((await self._answer(call, context)).report)
+        stub = harmonize_service_pb2_grpc.HarmonizeServiceStub(self._channel(context.service))
+        return quality_of((await self._answer(stub.Evaluate, request, context)).report)
 
     async def check_health(self, service: Service) -> HealthStatus:
         """Ask the standard health service; SERVICE_UNKNOWN means that another service answers at the endpoint."""
         context = self._context(service)
-        stub = health_pb2_grpc.HealthStub(self._channel(context))
+        stub = health_pb2_grpc.HealthStub(self._channel(context.service))
         request = health_pb2.HealthCheckRequest(service=FULL_SERVICE_NAMES[service])
         try:
-            response = await self._answer(
-                stub.Check(request, timeout=context.timeout_s, metadata=context.metadata), context
-            )
+            response = await self._answer(stub.Check, request, context)
         except InvalidRequest as error:
             if error.code is grpc.StatusCode.NOT_FOUND:
                 return "SERVICE_UNKNOWN"
@@ -357,7 +345,7 @@ class AsyncClient(BaseClient):
         self._closed = True
         for stream in list(self._streams):
             stream.cancel()
-        for channel in self._channels.values():
+        for channel in (*self._channels.values(), *self._retired):
             await channel.close()
 
     async def __aenter__(self) -> Self:
@@ -377,35 +365,55 @@ class AsyncClient(BaseClient):
         request: _Request,
     ) -> _Response:
         context = self._context("preprocess")
-        method = method_of(preprocess_service_pb2_grpc.PreprocessServiceStub(self._channel(context)))
-        return await self._answer(method(request, timeout=context.timeout_s, metadata=context.metadata), context)
+        method = method_of(preprocess_service_pb2_grpc.PreprocessServiceStub(self._channel(context.service)))
+        return await self._answer(method, request, context)
 
-    async def _answer(self, call: Awaitable[_Response], context: CallContext) -> _Response:
-        try:
-            return await call
-        except grpc.RpcError as error:
-            raise context.error(error) from error
-        except asyncio.CancelledError:
-            # Closing the client cancels its calls, not the tasks that wait for them.
-            if self._closed and not _task_is_cancelled():
-                raise context.cancelled() from None
-            raise
-
-    def _harmonize(
-        self,
-        method_of: Callable[
-            [harmonize_service_pb2_grpc.HarmonizeServiceAsyncStub], grpc.aio.UnaryStreamMultiCallable[_Request, Any]
-        ],
-        request: _Request,
-    ) -> AsyncEventStream:
+    async def _ask(self, method: str, request: Message) -> Any:
         context = self._context("harmonize")
-        method = method_of(harmonize_service_pb2_grpc.HarmonizeServiceStub(self._channel(context)))
-        call = method(request, timeout=context.timeout_s, metadata=context.metadata)
-        stream = AsyncEventStream(call, EventReader(context))
+        stub = harmonize_service_pb2_grpc.HarmonizeServiceStub(self._channel(context.service))
+        return await self._answer(getattr(stub, method), request, context)
+
+    def _stream(self, method: str, request: Message) -> AsyncEventStream:
+        context = self._context("harmonize")
+        reader = StreamReader(
+            context, method, request, reattachment=self._reattachment, waits_when_busy=self._waits_when_busy
+        )
+        stream = AsyncEventStream(self._open_call, reader)
         self._streams.add(stream)
         return stream
 
-    def _channel(self, context: CallContext) -> grpc.aio.Channel:
-        if context.service not in self._channels:
-            self._channels[context.service] = grpc.aio.insecure_channel(context.endpoint, options=CLIENT_OPTIONS)
-        return self._channels[context.service]
+    def _open_call(self, attempt: Attempt) -> Any:
+        """Make a stream's call; None when the client is closed."""
+        if self._closed:
+            return None
+        if attempt.is_after_silence:
+            # The old one is closed with the client: other streams may still use it.
+            self._retired.append(self._channels.pop("harmonize"))
+        stub = harmonize_service_pb2_grpc.HarmonizeServiceStub(self._channel("harmonize"))
+        method = getattr(stub, attempt.method)
+        return method(attempt.request, timeout=attempt.timeout_s, metadata=attempt.metadata)
+
+    def _channel(self, service: Service) -> grpc.aio.Channel:
+        if service not in self._channels:
+            options = channel_options(len(self._retired))
+            self._channels[service] = open_async_channel(self._endpoints[service], self._credentials, options)
+        return self._channels[service]
+
+    async def _answer(
+        self, method: grpc.aio.UnaryUnaryMultiCallable[_Request, _Response], request: _Request, context: CallContext
+    ) -> _Response:
+        patience = self._patience(context)
+        while True:
+            try:
+                return await method(request, timeout=patience.left_s, metadata=context.metadata)
+            except grpc.RpcError as failed:
+                error = context.error(failed)
+                delay_s = patience.delay_s(error)
+                if delay_s is None:
+                    raise error from failed
+            except asyncio.CancelledError:
+                # Closing the client cancels its calls, not the tasks that wait for them.
+                if self._closed and not task_is_cancelled():
+                    raise context.cancelled() from None
+                raise
+            await asyncio.sleep(delay_s)

@@ -1,7 +1,7 @@
 """What both clients share: endpoints, channel options, the story of a call. No I/O.
 
 Both clients retry a call that found the server UNAVAILABLE, by the channel's service config; a stream only as long as
-the server has not answered it. Nothing else is retried.
+the server has not answered it. How streams of named jobs go on is in ``_reading.py``.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import time
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal, TypeAlias
 
@@ -21,9 +22,9 @@ from painterly.errors import REQUEST_ID_KEY, ErrorDetails, read_details
 from painterly.limits import CHANNEL_OPTIONS, MAX_MESSAGE_BYTES
 from painterly.v1 import harmonize_service_pb2 as harmonize_pb
 from painterly.v1 import preprocess_service_pb2 as preprocess_pb
-from painterly_client._conversion import EventResponse, event_of
-from painterly_client._errors import PainterlyError, PreconditionFailed, ServerError, error_of, invalid
-from painterly_client._events import Event, Result
+from painterly_client._credentials import Credentials, Endpoint, endpoint_of
+from painterly_client._errors import PainterlyError, PreconditionFailed, error_of, invalid
+from painterly_client._reattachment import Reattachment
 
 Service: TypeAlias = Literal["preprocess", "harmonize"]
 HealthStatus: TypeAlias = Literal["UNKNOWN", "SERVING", "NOT_SERVING", "SERVICE_UNKNOWN"]
@@ -35,10 +36,20 @@ FULL_SERVICE_NAMES: Mapping[Service, str] = MappingProxyType(
     }
 )
 
+# Watching goes on by other rules, and finishing twice would end two passes.
+_UNREPEATED = ("WatchJob", "FinishJob")
+_REPEATED = [
+    {"service": method.containing_service.full_name, "method": method.name}
+    for contract in (preprocess_pb, harmonize_pb)
+    for service in contract.DESCRIPTOR.services_by_name.values()
+    for method in service.methods
+    if method.name not in _UNREPEATED
+]
+
 _RETRY_CONFIG = {
     "methodConfig": [
         {
-            "name": [{"service": name} for name in FULL_SERVICE_NAMES.values()],
+            "name": _REPEATED,
             "retryPolicy": {
                 "maxAttempts": 4,
                 "initialBackoff": "0.2s",
@@ -56,9 +67,19 @@ CLIENT_OPTIONS: tuple[tuple[str, int | str], ...] = (
     # gRPC gives up retrying a request larger than this buffer; its default of 256 KiB is less than most images.
     ("grpc.per_rpc_retry_buffer_size", 2 * MAX_MESSAGE_BYTES),
     # Without these a channel that failed once refuses for a second, longer than the retries take.
-    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.initial_reconnect_backoff_ms", 250),
     ("grpc.max_reconnect_backoff_ms", 5_000),
+    # In spite of its name: how long an attempt to connect may take at least.
+    ("grpc.min_reconnect_backoff_ms", 2_000),
 )
+
+
+def channel_options(generation: int) -> tuple[tuple[str, int | str], ...]:
+    """Options of a channel; those of different generations never share a connection."""
+    return (*CLIENT_OPTIONS, ("painterly.generation", generation))
+
+
+CANCELLED_HERE = ErrorDetails(code=grpc.StatusCode.CANCELLED, message="the call was cancelled")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,24 +90,26 @@ class CallContext:
     endpoint: str
     timeout_s: float | None
     request_id: str
+    credentials: Credentials = field(default_factory=Credentials)
 
     @property
     def metadata(self) -> tuple[tuple[str, str], ...]:
-        """What the call sends along: the id under which the server logs it."""
-        return ((REQUEST_ID_KEY, self.request_id),)
+        """What the call sends along: the id under which the server logs it, and the token, if there is one."""
+        return ((REQUEST_ID_KEY, self.request_id), *self.credentials.metadata)
 
     def error(self, error: grpc.RpcError, *, has_begun: bool = False) -> PainterlyError:
         """The exception for a failed call; ``has_begun`` says that the server had answered before."""
-        details = read_details(error)
-        return self._error(details if details.reason else self._explain(details, has_begun=has_begun))
+        return error_of(self.explained(read_details(error), has_begun=has_begun))
 
     def cancelled(self) -> PainterlyError:
         """The exception for a call that this client cancelled."""
-        return self._error(ErrorDetails(code=grpc.StatusCode.CANCELLED, message="the call was cancelled"))
+        return error_of(self.explained(CANCELLED_HERE))
 
-    def _error(self, details: ErrorDetails) -> PainterlyError:
-        metadata = {"request_id": self.request_id, **details.metadata}
-        return error_of(dataclasses.replace(details, metadata=metadata))
+    def explained(self, details: ErrorDetails, *, has_begun: bool = False) -> ErrorDetails:
+        """What a failed call's status means here: in words, if it is the transport's, and with the request's id."""
+        is_own = bool(details.reason) or details is CANCELLED_HERE
+        told = details if is_own else self._explain(details, has_begun=has_begun)
+        return dataclasses.replace(told, metadata={"request_id": self.request_id, **details.metadata})
 
     def _explain(self, details: ErrorDetails, *, has_begun: bool) -> ErrorDetails:
         """Say in words what a status of the transport means here and what to do about it."""
@@ -99,7 +122,7 @@ class CallContext:
         elif code is grpc.StatusCode.UNAVAILABLE:
             text = (
                 f"{server} cannot be reached; start it with `painterly serve {self.service}` "
-                f"or correct {self.service}_endpoint"
+                f"or correct {self.service}_endpoint (https:// if the server speaks TLS) and the certificates"
             )
         elif code is grpc.StatusCode.DEADLINE_EXCEEDED:
             text = f"{server} was not done after {self.timeout_s} s; give the client a longer timeout_s"
@@ -114,46 +137,27 @@ class CallContext:
         return dataclasses.replace(details, message=f"{text} ({code.name}: {details.message})")
 
 
-class EventReader:
-    """Turns a stream's responses into events and knows how far the stream has come.
+class Patience:
+    """For how long one unary call may go on, and whether it waits when the server asks it to come back later."""
 
-    Once it has ended or raised, a stream is over, as a generator is.
-    """
+    def __init__(self, timeout_s: float | None, longest_wait_s: float) -> None:
+        now_s = time.monotonic()
+        self._deadline_s = None if timeout_s is None else now_s + timeout_s
+        self._ends_s = min(now_s + longest_wait_s, math.inf if self._deadline_s is None else self._deadline_s)
 
-    def __init__(self, context: CallContext) -> None:
-        self._context = context
-        self._has_begun = False
-        self._has_result = False
-        self.is_over = False
+    @property
+    def left_s(self) -> float | None:
+        """The time that is left for the call; None for any."""
+        return None if self._deadline_s is None else max(self._deadline_s - time.monotonic(), 0.0)
 
-    def read(self, response: EventResponse) -> Event | None:
-        """The response's event; None for one to skip."""
-        self._has_begun = True
-        event = event_of(response)
-        self._has_result = self._has_result or isinstance(event, Result)
-        return event
-
-    def finish(self) -> None:
-        """Check a stream that ended well. Raises: ServerError if there was no result."""
-        self.is_over = True
-        if not self._has_result:
-            text = f"the {self._context.service} service at {self._context.endpoint} ended the stream without a result"
-            metadata = {"request_id": self._context.request_id}
-            raise ServerError(ErrorDetails(code=grpc.StatusCode.DATA_LOSS, message=text, metadata=metadata))
-
-    def error(self, error: grpc.RpcError) -> PainterlyError:
-        """The exception for a stream that failed."""
-        self.is_over = True
-        return self._context.error(error, has_begun=self._has_begun)
-
-    def cancelled(self) -> PainterlyError:
-        """The exception for a stream that this client cancelled."""
-        self.is_over = True
-        return self._context.cancelled()
+    def delay_s(self, error: PainterlyError) -> float | None:
+        """How long to wait before asking again; None when the error is final."""
+        delay_s = error.retry_after_s
+        return delay_s if delay_s is not None and time.monotonic() + delay_s < self._ends_s else None
 
 
 class BaseClient:
-    """Where the services are, and for how long to wait for an answer."""
+    """Where the services are, for how long to wait for an answer, and when to ask again."""
 
     def __init__(
         self,
@@ -161,16 +165,27 @@ class BaseClient:
         preprocess_endpoint: str | None = None,
         harmonize_endpoint: str | None = None,
         timeout_s: float | None = None,
+        credentials: Credentials | None = None,
+        reattachment: Reattachment | None = None,
+        waits_when_busy: bool = False,
     ) -> None:
-        self._endpoints: Mapping[Service, str | None] = {
-            "preprocess": _endpoint("preprocess_endpoint", preprocess_endpoint),
-            "harmonize": _endpoint("harmonize_endpoint", harmonize_endpoint),
+        self._credentials = credentials or Credentials()
+        given: Mapping[Service, str | None] = {"preprocess": preprocess_endpoint, "harmonize": harmonize_endpoint}
+        self._endpoints: Mapping[Service, Endpoint] = {
+            service: endpoint_of(f"{service}_endpoint", text, self._credentials)
+            for service, text in given.items()
+            if text is not None
         }
         if timeout_s is not None and not 0 < timeout_s < math.inf:
             text = f"timeout_s: {timeout_s} must be a positive number of seconds, or None for no limit"
             raise invalid("FIELD_OUT_OF_RANGE", text, field="timeout_s", value=str(timeout_s))
         self._timeout_s = timeout_s
+        self._reattachment = reattachment or Reattachment()
+        self._waits_when_busy = waits_when_busy
         self._closed = False
+
+    def _patience(self, context: CallContext) -> Patience:
+        return Patience(context.timeout_s, self._reattachment.give_up_after_s if self._waits_when_busy else 0.0)
 
     def _context(self, service: Service) -> CallContext:
         """Begin a call. Raises: InvalidRequest without the service's endpoint, PreconditionFailed when closed."""
@@ -182,15 +197,10 @@ class BaseClient:
             name = f"{service}_endpoint"
             text = f"{name}: this call needs the {service} service; give the client its host:port"
             raise invalid("FIELD_REQUIRED", text, field=name)
-        return CallContext(service=service, endpoint=endpoint, timeout_s=self._timeout_s, request_id=uuid.uuid4().hex)
-
-
-def _endpoint(name: str, value: str | None) -> str | None:
-    if value is None:
-        return None
-    host, _, port = value.rpartition(":")
-    is_bare_ipv6 = ":" in host and not (host.startswith("[") and host.endswith("]"))
-    if not host or "/" in host or is_bare_ipv6 or not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
-        text = f"{name}: {value!r} is not host:port, for example 127.0.0.1:50051 or [::1]:50051"
-        raise invalid("FIELD_OUT_OF_RANGE", text, field=name, value=value)
-    return value
+        return CallContext(
+            service=service,
+            endpoint=endpoint.text,
+            timeout_s=self._timeout_s,
+            request_id=uuid.uuid4().hex,
+            credentials=self._credentials,
+        )

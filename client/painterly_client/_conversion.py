@@ -21,16 +21,31 @@ from painterly.limits import MAX_ENCODED_IMAGE_BYTES
 from painterly.v1 import harmonize_service_pb2 as harmonize_pb
 from painterly.v1 import image_pb2
 from painterly.v1 import preprocess_service_pb2 as preprocess_pb
-from painterly_client import _types
+from painterly_client import _jobs, _types
 from painterly_client._errors import ServerError, invalid
-from painterly_client._events import Event, Frame, Progress, Queued, Result, StylizationLevel
+from painterly_client._events import (
+    Accepted,
+    Event,
+    Frame,
+    Heartbeat,
+    Progress,
+    Queued,
+    RestartReason,
+    Result,
+    ResumePoint,
+    StylizationLevel,
+)
+from painterly_client._manifest import Environment, ImageDigest, Manifest
 from painterly_client._quality import quality_of
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 EventResponse: TypeAlias = (
-    harmonize_pb.RunPass1Response | harmonize_pb.RunPass2Response | harmonize_pb.HarmonizeResponse
+    harmonize_pb.RunPass1Response
+    | harmonize_pb.RunPass2Response
+    | harmonize_pb.HarmonizeResponse
+    | harmonize_pb.WatchJobResponse
 )
 
 _Message = TypeVar("_Message", bound=Message)
@@ -45,10 +60,13 @@ _ENUMS: Mapping[str, type[Enum]] = {
     preprocess_pb.PlacementAnchor.DESCRIPTOR.full_name: _types.PlacementAnchor,
     preprocess_pb.DilationRule.DESCRIPTOR.full_name: _types.DilationRule,
     preprocess_pb.KernelShape.DESCRIPTOR.full_name: _types.KernelShape,
+    harmonize_pb.JobKind.DESCRIPTOR.full_name: _jobs.JobKind,
+    harmonize_pb.JobState.DESCRIPTOR.full_name: _jobs.JobState,
     harmonize_pb.MemoryPolicy.DESCRIPTOR.full_name: _types.MemoryPolicy,
     harmonize_pb.Network.DESCRIPTOR.full_name: _types.Network,
     harmonize_pb.Preset.DESCRIPTOR.full_name: _types.Preset,
     harmonize_pb.RefinementGuide.DESCRIPTOR.full_name: _types.RefinementGuide,
+    harmonize_pb.RestartReason.DESCRIPTOR.full_name: RestartReason,
     harmonize_pb.Stage.DESCRIPTOR.full_name: _types.Stage,
 }
 
@@ -131,13 +149,33 @@ def enum_member(number: int, descriptor: EnumDescriptor, kind: type[_Enum]) -> _
 def event_of(response: EventResponse) -> Event | None:
     """The event of a response; None for a kind that a newer server may send and this client does not know."""
     kind = response.WhichOneof("event")
+    if kind == "accepted":
+        return _accepted(response.accepted)
     if kind == "queued":
-        return Queued(position=response.queued.position)
+        return _queued(response.queued)
     if kind == "progress":
-        return _progress(response.progress)
+        return progress_of(response.progress)
     if kind == "frame":
         return _frame(response.frame)
+    if kind == "heartbeat":
+        return Heartbeat()
     return _result(response.result) if kind == "result" else None
+
+
+def resume_point_of(message: harmonize_pb.ResumePoint) -> ResumePoint:
+    """How far a checkpoint is."""
+    return ResumePoint(stage=_stage(message.stage), iteration=message.iteration)
+
+
+def progress_of(message: harmonize_pb.ProgressEvent) -> Progress:
+    """How far a stage is."""
+    return Progress(
+        stage=_stage(message.stage),
+        iteration=message.iteration,
+        iteration_count=message.iteration_count,
+        losses={field.name: value for field, value in message.losses.ListFields()},
+        elapsed_s=seconds_of(message.elapsed),
+    )
 
 
 def plan_of(message: harmonize_pb.PlanResponse) -> _types.JobPlan:
@@ -151,7 +189,7 @@ def plan_of(message: harmonize_pb.PlanResponse) -> _types.JobPlan:
         stages=tuple(_stage_plan(stage) for stage in message.stages),
         predicted_peak_memory_bytes=message.predicted_peak_memory_bytes,
         available_memory_bytes=message.available_memory_bytes,
-        predicted_duration_s=_seconds(message.predicted_duration),
+        predicted_duration_s=seconds_of(message.predicted_duration),
         largest_working_long_side_px=message.largest_working_long_side_px if has_largest else None,
         matching_chunk_pairs=message.matching_chunk_pairs,
         device=message.device,
@@ -167,18 +205,26 @@ def _stage_plan(message: harmonize_pb.StagePlan) -> _types.StagePlan:
         width_px=message.width_px,
         height_px=message.height_px,
         predicted_peak_memory_bytes=message.predicted_peak_memory_bytes,
-        predicted_duration_s=_seconds(message.predicted_duration),
+        predicted_duration_s=seconds_of(message.predicted_duration),
     )
 
 
-def _progress(message: harmonize_pb.ProgressEvent) -> Progress:
-    return Progress(
-        stage=_stage(message.stage),
-        iteration=message.iteration,
-        iteration_count=message.iteration_count,
-        losses={field.name: value for field, value in message.losses.ListFields()},
-        elapsed_s=_seconds(message.elapsed),
+def _accepted(message: harmonize_pb.AcceptedEvent) -> Accepted:
+    has_reason = message.restart_reason != harmonize_pb.RESTART_REASON_UNSPECIFIED
+    return Accepted(
+        job_id=message.job_id,
+        named=message.named,
+        resumed_from=resume_point_of(message.resumed_from) if message.HasField("resumed_from") else None,
+        restart_reason=enum_member(message.restart_reason, harmonize_pb.RestartReason.DESCRIPTOR, RestartReason)
+        if has_reason
+        else None,
+        attempt=message.attempt,
     )
+
+
+def _queued(message: harmonize_pb.QueuedEvent) -> Queued:
+    has_wait = message.HasField("estimated_wait")
+    return Queued(position=message.position, estimated_wait_s=seconds_of(message.estimated_wait) if has_wait else None)
 
 
 def _frame(message: harmonize_pb.FrameEvent) -> Frame:
@@ -209,9 +255,38 @@ def _result(message: harmonize_pb.ResultEvent) -> Result:
         working_height_px=message.working_height_px,
         device=message.device,
         weights_checksum=message.weights_checksum,
-        stage_times_s={_stage(each.stage): _seconds(each.duration) for each in message.stage_times},
+        stage_times_s={_stage(each.stage): seconds_of(each.duration) for each in message.stage_times},
         quality=quality_of(message.quality) if message.HasField("quality") else None,
         stylization_level=_level(message.stylization_level) if message.HasField("stylization_level") else None,
+        manifest=_manifest(message.manifest) if message.HasField("manifest") else None,
+    )
+
+
+def _manifest(message: harmonize_pb.Manifest) -> Manifest:
+    """The manifest of a result."""
+    environment = message.environment
+    return Manifest(
+        stages=tuple(_stage(stage) for stage in message.stages),
+        inputs={each.name: _digest(each) for each in message.inputs},
+        parameters=parameters_of(message.parameters, _types.HarmonizeParameters),
+        environment=Environment(
+            device=environment.device,
+            instructions=environment.instructions,
+            thread_count=environment.thread_count,
+            precision=environment.precision,
+            weights_checksum=environment.weights_checksum,
+            versions=dict(sorted(environment.versions.items())),
+        ),
+        output=_digest(message.output),
+    )
+
+
+def _digest(message: harmonize_pb.ImageDigest) -> ImageDigest:
+    return ImageDigest(
+        sha256=message.sha256,
+        pixels_sha256=message.pixels_sha256,
+        width_px=message.width_px,
+        height_px=message.height_px,
     )
 
 
@@ -255,7 +330,7 @@ def _read(descriptor: Any, value: Any) -> Any:
     if descriptor.enum_type is not None:
         return enum_member(value, descriptor.enum_type, _ENUMS[descriptor.enum_type.full_name])
     if isinstance(value, Duration):
-        return _seconds(value)
+        return seconds_of(value)
     return parameters_of(value, _PARAMETERS[value.DESCRIPTOR.full_name]) if isinstance(value, Message) else value
 
 
@@ -271,7 +346,8 @@ def _prefix(descriptor: EnumDescriptor) -> str:
     return descriptor.values_by_number[0].name.removesuffix("UNSPECIFIED")
 
 
-def _seconds(duration: Duration) -> float:
+def seconds_of(duration: Duration) -> float:
+    """A duration in seconds."""
     return duration.ToNanoseconds() / 1e9
 
 

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 MODULES = {"preprocess": "painterly_preprocess", "harmonize": "painterly_harmonize"}
@@ -34,13 +34,21 @@ class EmbeddedServerFailed(Exception):
 
 def service_command(service: str) -> list[str]:
     """The command that runs a service (``preprocess`` or ``harmonize``) on a free port until its input ends."""
-    return [sys.executable, "-m", MODULES[service], "--host", "127.0.0.1", "--port", "0", "--exit-with-stdin"]
+    # What the environment says of servers for others does not hold for one that serves a single command.
+    own = ["--host", "127.0.0.1", "--port", "0", "--exit-with-stdin", "--log-format", "text"]
+    shared = [f"--{name}=" for name in ("tls-certificate", "tls-key", "tls-client-ca", "token-file", "metrics")]
+    # Jobs end with the command, and so does what is kept of them.
+    jobs = ["--data-folder", "temporary"] if service == "harmonize" else []
+    return [sys.executable, "-m", MODULES[service], *own, *shared, *jobs]
 
 
 class EmbeddedServer:
     """One running service; its log goes to the temporary file ``log_path``. The process starts at once."""
 
-    def __init__(self, service: str, command: Sequence[str] | None = None) -> None:
+    def __init__(
+        self, service: str, command: Sequence[str] | None = None, environment: Mapping[str, str] | None = None
+    ) -> None:
+        """``environment`` holds variables beside this process's own."""
         self.service = service
         descriptor, name = tempfile.mkstemp(prefix=f"painterly-{service}-", suffix=".log")
         self.log_path = Path(name)
@@ -51,6 +59,7 @@ class EmbeddedServer:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 start_new_session=True,
+                env={**os.environ, **(environment or {})},
             )
         self._endpoint: str | None = None
         self._announcements: queue.SimpleQueue[str | None] = queue.SimpleQueue()

@@ -1,20 +1,69 @@
-"""What a stream of harmonizing yields: ``Queued* (Progress | Frame)* Result``, exactly one ``Result``, last."""
+"""What a stream of harmonizing yields: ``Accepted Queued* (Progress | Frame)* Result``, exactly one ``Result``, last.
+
+Heartbeats come wherever nothing else came for a while, and ``Accepted`` once more whenever the job goes on after an
+interruption on the server.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import TypeAlias
 
+from painterly_client._manifest import Manifest
 from painterly_client._quality import QualityReport
 from painterly_client._types import HarmonizeParameters, ImageFormat, Stage
 
 
+class RestartReason(str, Enum):
+    """Why a job that was interrupted did not go on where its checkpoint was."""
+
+    NO_CHECKPOINT = "no_checkpoint"
+    CHECKPOINT_DAMAGED = "checkpoint_damaged"
+    REQUEST_DIFFERS = "request_differs"
+    WEIGHTS_DIFFER = "weights_differ"
+    VERSION_DIFFERS = "version_differs"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResumePoint:
+    """How far a checkpoint is: ``iteration`` steps of ``stage`` are done."""
+
+    stage: Stage
+    iteration: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accepted:
+    """The server has the job. ``job_id`` names it there; one that is ``named`` outlives its call.
+
+    ``resumed_from`` is where an interrupted job goes on, None for one that begins at its begin; ``restart_reason`` says
+    why it does not go on at its checkpoint. ``attempt`` counts how often it was begun, 0 as long as it waits for the
+    first time.
+    """
+
+    job_id: str
+    named: bool
+    resumed_from: ResumePoint | None = None
+    restart_reason: RestartReason | None = None
+    attempt: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Heartbeat:
+    """The job is still there; nothing else was sent for a while."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Queued:
-    """The job waits. ``position`` is the number of jobs before this one; 0 means it starts next."""
+    """The job waits. ``position`` is the number of jobs before this one; 0 means it starts next.
+
+    ``estimated_wait_s`` is how long it will probably wait; None when the server cannot tell.
+    """
 
     position: int
+    estimated_wait_s: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +112,8 @@ class Result:
     not run. ``changed_pixel_count`` pixels differ from the painting, ``blend_pixel_count`` lie in the blend's support.
     The passes ran at ``working_width_px`` by ``working_height_px``. ``weights_checksum`` is ``sha256:`` and 64 hex
     digits. ``stage_times_s`` is in the order of the stages. ``quality`` is what the server measured of the picture
-    before it encoded it; None from a server that could not.
+    before it encoded it; None from a server that could not. ``manifest`` is what
+    it takes to make the same bytes again; None from a server that does not tell.
     """
 
     image: bytes = field(repr=False)
@@ -82,6 +132,7 @@ class Result:
     stage_times_s: Mapping[Stage, float]
     quality: QualityReport | None = None
     stylization_level: StylizationLevel | None = None
+    manifest: Manifest | None = None
 
 
-Event: TypeAlias = Queued | Progress | Frame | Result
+Event: TypeAlias = Accepted | Queued | Progress | Frame | Heartbeat | Result

@@ -5,6 +5,7 @@ Building raises InvalidRequest, with the field at fault, for what need not be se
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -34,6 +35,8 @@ from painterly_client._types import (
     Prepared,
     StreamOptions,
 )
+
+_JOB_KEY = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 _Request = TypeVar("_Request", bound=Message)
 _HarmonizingRequest = TypeVar(
@@ -230,12 +233,17 @@ def harmonizing_request(
     *,
     parameters: HarmonizeParameters | None,
     stream: StreamOptions | None,
+    job_key: str,
+    runs_unattended: bool,
     **images: bytes | None,
 ) -> _HarmonizingRequest:
     """Build the request of a streaming call; ``images`` are under their field names, None left unset."""
     request = kind(
+        job_key=_job_key(job_key),
+        runs_unattended=runs_unattended,
         parameters=parameters_message(parameters, harmonize_pb.HarmonizeParameters, "parameters"),
         stream=parameters_message(stream, harmonize_pb.StreamOptions, "stream"),
+        expected_environment=None,
         **{name: image_message(data, name) for name, data in images.items() if data is not None},
     )
     return _sendable(request)
@@ -257,6 +265,13 @@ def evaluate_request(**images: bytes | None) -> harmonize_pb.EvaluateRequest:
     """Build the request of Evaluate; ``images`` are under their field names, None left unset."""
     given = {name: image_message(data, name) for name, data in images.items() if data is not None}
     return _sendable(harmonize_pb.EvaluateRequest(**given))
+
+
+def _job_key(job_key: str) -> str:
+    if job_key and not _JOB_KEY.fullmatch(job_key):
+        text = f"job_key: {job_key!r} must be 1 to 128 of A-Z, a-z, 0-9, '.', '_' and '-'"
+        raise invalid("FIELD_OUT_OF_RANGE", text, field="job_key", value=job_key)
+    return job_key
 
 
 def _sendable(request: _Request) -> _Request:

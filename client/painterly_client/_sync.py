@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import threading
+import time
+import weakref
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc
+from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from painterly.v1 import harmonize_service_pb2, harmonize_service_pb2_grpc, preprocess_service_pb2_grpc
 from painterly_client import _requests
 from painterly_client._base import (
-    CLIENT_OPTIONS,
     FULL_SERVICE_NAMES,
-    BaseClient,
     CallContext,
-    EventReader,
     HealthStatus,
     Service,
+    channel_options,
 )
-from painterly_client._conversion import EventResponse, plan_of
+from painterly_client._conversion import plan_of
+from painterly_client._credentials import Credentials, open_channel
 from painterly_client._errors import InvalidRequest
-from painterly_client._events import Event
+from painterly_client._manifest import Manifest
 from painterly_client._quality import QualityReport, quality_of
+from painterly_client._reading import Attempt, StreamReader
+from painterly_client._reattachment import Reattachment
+from painterly_client._replaying import method_name, replay_request
+from painterly_client._sync_jobs import JobCalls
+from painterly_client._sync_stream import EventStream
 from painterly_client._types import (
     BackgroundRemoval,
     BackgroundRemovalMethod,
@@ -49,55 +57,19 @@ _Request = TypeVar("_Request")
 _Response = TypeVar("_Response")
 
 
-class EventStream(Iterator[Event]):
-    """The events of one running call: an iterator and a context manager.
-
-    Leaving the context, :meth:`cancel` and dropping the last reference each cancel the call at once. Iterating raises
-    any :class:`PainterlyError`; a stream that ends without one has brought its ``Result``.
-    """
-
-    def __init__(self, call: grpc._CallIterator[EventResponse], reader: EventReader) -> None:
-        self._call = call
-        self._reader = reader
-
-    def __iter__(self) -> Self:
-        return self
-
-    def __next__(self) -> Event:
-        if self._reader.is_over:
-            raise StopIteration
-        try:
-            for response in self._call:
-                event = self._reader.read(response)
-                if event is not None:
-                    return event
-        except grpc.RpcError as error:
-            raise self._reader.error(error) from error
-        self._reader.finish()
-        raise StopIteration
-
-    def cancel(self) -> None:
-        """Cancel the call; the server stops within one iteration. Without effect once the stream has ended."""
-        self._call.cancel()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.cancel()
-
-    def __del__(self) -> None:
-        self.cancel()
-
-
-class Client(BaseClient):
+class Client(JobCalls):
     """Both services, blocking. A context manager; safe to share between threads.
 
-    ``preprocess_endpoint`` and ``harmonize_endpoint`` are ``host:port``; either may be left out as long as no call
-    needs it. ``timeout_s`` bounds every call, a stream from its start to its result; None waits without limit. Images
+    ``preprocess_endpoint`` and ``harmonize_endpoint`` are ``host:port``, with ``https://`` before it for a server that
+    speaks TLS; either may be left out as long as no call needs it. ``credentials`` are certificates and a token.
+    ``timeout_s`` bounds every call, a stream from its start to its result; None waits without limit. Images
     are the bytes of image files. Every call raises :class:`PainterlyError`.
+
+    A job with a ``job_key`` (1 to 128 of ``A-Z a-z 0-9 . _ -``) outlives its stream. When its connection is lost, the
+    stream is taken up again as ``reattachment`` says, and no event comes twice; the same call with the same key, or
+    :meth:`watch_job`, reads on from another process. When nobody listens for a while the server parks the job, and goes
+    on when somebody does, unless it ``runs_unattended``. With ``waits_when_busy`` a call that the server has no room
+    for waits as long as the server says and asks again, for ``reattachment.give_up_after_s`` at most.
     """
 
     def __init__(
@@ -106,15 +78,22 @@ class Client(BaseClient):
         preprocess_endpoint: str | None = None,
         harmonize_endpoint: str | None = None,
         timeout_s: float | None = None,
+        credentials: Credentials | None = None,
+        reattachment: Reattachment | None = None,
+        waits_when_busy: bool = False,
     ) -> None:
         super().__init__(
-            preprocess_endpoint=preprocess_endpoint, harmonize_endpoint=harmonize_endpoint, timeout_s=timeout_s
+            preprocess_endpoint=preprocess_endpoint,
+            harmonize_endpoint=harmonize_endpoint,
+            timeout_s=timeout_s,
+            credentials=credentials,
+            reattachment=reattachment,
+            waits_when_busy=waits_when_busy,
         )
-        self._channels = {
-            service: grpc.insecure_channel(endpoint, options=CLIENT_OPTIONS)
-            for service, endpoint in self._endpoints.items()
-            if endpoint is not None
-        }
+        self._lock = threading.Lock()
+        self._streams: weakref.WeakSet[EventStream] = weakref.WeakSet()
+        self._retired: list[grpc.Channel] = []
+        self._channels = {service: self._channel(service) for service in self._endpoints}
 
     def remove_background(
         self,
@@ -212,10 +191,12 @@ class Client(BaseClient):
         style_mask: bytes | None = None,
         parameters: HarmonizeParameters | None = None,
         stream: StreamOptions | None = None,
+        job_key: str = "",
+        runs_unattended: bool = False,
     ) -> EventStream:
         """Run the coarse harmonization alone. Without a dilated mask the server derives it.
 
-        ``style_mask`` marks the part of the painting that lends its hand.
+        ``style_mask`` marks the part of the painting that lends its hand. A ``job_key`` names the job, see the class.
         """
         request = _requests.harmonizing_request(
             harmonize_service_pb2.RunPass1Request,
@@ -226,8 +207,10 @@ class Client(BaseClient):
             style_mask=style_mask,
             parameters=parameters,
             stream=stream,
+            job_key=job_key,
+            runs_unattended=runs_unattended,
         )
-        return self._harmonize(lambda stub: stub.RunPass1, request)
+        return self._stream("RunPass1", request)
 
     def run_pass2(
         self,
@@ -240,8 +223,13 @@ class Client(BaseClient):
         style_mask: bytes | None = None,
         parameters: HarmonizeParameters | None = None,
         stream: StreamOptions | None = None,
+        job_key: str = "",
+        runs_unattended: bool = False,
     ) -> EventStream:
-        """Run the refinement alone, from the first pass's lossless result; without post-processing."""
+        """Run the refinement alone, from the first pass's lossless result; without post-processing.
+
+        A ``job_key`` names the job, see the class.
+        """
         request = _requests.harmonizing_request(
             harmonize_service_pb2.RunPass2Request,
             composite=composite,
@@ -252,8 +240,10 @@ class Client(BaseClient):
             style_mask=style_mask,
             parameters=parameters,
             stream=stream,
+            job_key=job_key,
+            runs_unattended=runs_unattended,
         )
-        return self._harmonize(lambda stub: stub.RunPass2, request)
+        return self._stream("RunPass2", request)
 
     def harmonize(
         self,
@@ -265,10 +255,12 @@ class Client(BaseClient):
         style_mask: bytes | None = None,
         parameters: HarmonizeParameters | None = None,
         stream: StreamOptions | None = None,
+        job_key: str = "",
+        runs_unattended: bool = False,
     ) -> EventStream:
         """Run both passes and the post-processing. Without a dilated mask the server derives it.
 
-        ``style_mask`` marks the part of the painting that lends its hand.
+        ``style_mask`` marks the part of the painting that lends its hand. A ``job_key`` names the job, see the class.
         """
         request = _requests.harmonizing_request(
             harmonize_service_pb2.HarmonizeRequest,
@@ -279,8 +271,25 @@ class Client(BaseClient):
             style_mask=style_mask,
             parameters=parameters,
             stream=stream,
+            job_key=job_key,
+            runs_unattended=runs_unattended,
         )
-        return self._harmonize(lambda stub: stub.Harmonize, request)
+        return self._stream("Harmonize", request)
+
+    def replay(
+        self,
+        manifest: Manifest,
+        images: Mapping[str, bytes],
+        *,
+        stream: StreamOptions | None = None,
+        anywhere: bool = False,
+    ) -> EventStream:
+        """Make a result again; ``images`` are the manifest's inputs, encoded, by their names.
+
+        Where the server's environment is not the manifest's it refuses, unless ``anywhere``: the bytes may then differ.
+        """
+        request = replay_request(manifest, images, stream, anywhere=anywhere)
+        return self._stream(method_name(request), request)
 
     def plan(
         self,
@@ -293,7 +302,7 @@ class Client(BaseClient):
         request = _requests.plan_request(mask, dilated_mask, parameters)
         context = self._context("harmonize")
         stub = harmonize_service_pb2_grpc.HarmonizeServiceStub(self._channels["harmonize"])
-        return plan_of(_answer(stub.Plan, request, context))
+        return plan_of(self._answer(stub.Plan, request, context))
 
     def evaluate(
         self,
@@ -316,7 +325,7 @@ class Client(BaseClient):
         )
         context = self._context("harmonize")
         stub = harmonize_service_pb2_grpc.HarmonizeServiceStub(self._channels["harmonize"])
-        return quality_of(_answer(stub.Evaluate, request, context).report)
+        return quality_of(self._answer(stub.Evaluate, request, context).report)
 
     def check_health(self, service: Service) -> HealthStatus:
         """Ask the standard health service; SERVICE_UNKNOWN means that another service answers at the endpoint."""
@@ -324,7 +333,7 @@ class Client(BaseClient):
         stub = health_pb2_grpc.HealthStub(self._channels[service])
         request = health_pb2.HealthCheckRequest(service=FULL_SERVICE_NAMES[service])
         try:
-            response = _answer(stub.Check, request, context)
+            response = self._answer(stub.Check, request, context)
         except InvalidRequest as error:
             if error.code is grpc.StatusCode.NOT_FOUND:
                 return "SERVICE_UNKNOWN"
@@ -334,8 +343,12 @@ class Client(BaseClient):
 
     def close(self) -> None:
         """Close the connections; running calls are cancelled."""
-        self._closed = True
-        for channel in self._channels.values():
+        with self._lock:
+            self._closed = True
+            streams = list(self._streams)
+        for stream in streams:
+            stream.cancel()
+        for channel in (*self._channels.values(), *self._retired):
             channel.close()
 
     def __enter__(self) -> Self:
@@ -355,24 +368,49 @@ class Client(BaseClient):
     ) -> _Response:
         context = self._context("preprocess")
         method = method_of(preprocess_service_pb2_grpc.PreprocessServiceStub(self._channels["preprocess"]))
-        return _answer(method, request, context)
+        return self._answer(method, request, context)
 
-    def _harmonize(
-        self,
-        method_of: Callable[
-            [harmonize_service_pb2_grpc.HarmonizeServiceStub], grpc.UnaryStreamMultiCallable[_Request, Any]
-        ],
-        request: _Request,
-    ) -> EventStream:
+    def _ask(self, method: str, request: Message) -> Any:
         context = self._context("harmonize")
-        method = method_of(harmonize_service_pb2_grpc.HarmonizeServiceStub(self._channels["harmonize"]))
-        return EventStream(method(request, timeout=context.timeout_s, metadata=context.metadata), EventReader(context))
+        stub = harmonize_service_pb2_grpc.HarmonizeServiceStub(self._channels["harmonize"])
+        return self._answer(getattr(stub, method), request, context)
 
+    def _stream(self, method: str, request: Message) -> EventStream:
+        context = self._context("harmonize")
+        reader = StreamReader(
+            context, method, request, reattachment=self._reattachment, waits_when_busy=self._waits_when_busy
+        )
+        stream = EventStream(self._open_call, reader)
+        with self._lock:
+            self._streams.add(stream)
+        return stream
 
-def _answer(
-    method: grpc.UnaryUnaryMultiCallable[_Request, _Response], request: _Request, context: CallContext
-) -> _Response:
-    try:
-        return method(request, timeout=context.timeout_s, metadata=context.metadata)
-    except grpc.RpcError as error:
-        raise context.error(error) from error
+    def _open_call(self, attempt: Attempt) -> Any:
+        """Make a stream's call; None when the client is closed."""
+        with self._lock:
+            if self._closed:
+                return None
+            if attempt.is_after_silence:
+                # The old one is closed with the client: other streams may still use it.
+                self._retired.append(self._channels["harmonize"])
+                self._channels["harmonize"] = self._channel("harmonize")
+            stub = harmonize_service_pb2_grpc.HarmonizeServiceStub(self._channels["harmonize"])
+        method = getattr(stub, attempt.method)
+        return method(attempt.request, timeout=attempt.timeout_s, metadata=attempt.metadata)
+
+    def _channel(self, service: Service) -> grpc.Channel:
+        return open_channel(self._endpoints[service], self._credentials, channel_options(len(self._retired)))
+
+    def _answer(
+        self, method: grpc.UnaryUnaryMultiCallable[_Request, _Response], request: _Request, context: CallContext
+    ) -> _Response:
+        patience = self._patience(context)
+        while True:
+            try:
+                return method(request, timeout=patience.left_s, metadata=context.metadata)
+            except grpc.RpcError as failed:
+                error = context.error(failed)
+                delay_s = patience.delay_s(error)
+                if delay_s is None:
+                    raise error from failed
+            time.sleep(delay_s)

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 
-from painterly.errors import ServiceError
+from painterly.service_error import ServiceError
 from painterly.v1 import error_reason_pb2 as reasons
 from painterly.v1 import harmonize_service_pb2 as pb
 from painterly.v1 import image_pb2
@@ -32,7 +32,7 @@ from painterly_harmonize.algorithm.params import (
     require_range,
 )
 from painterly_harmonize.algorithm.stage import Stage
-from painterly_harmonize.planning import Decision, DeviceSpeed
+from painterly_harmonize.planning import Decision, Speed
 
 # An unset proto field means the default, so zero is in each table.
 _PRESETS = {
@@ -157,7 +157,7 @@ def params_to_proto(params: HarmonizeParams) -> pb.HarmonizeParameters:
     )
 
 
-def plan_response(decision: Decision, speed: DeviceSpeed, device: str) -> pb.PlanResponse:
+def plan_response(decision: Decision, speed: Speed, device: str) -> pb.PlanResponse:
     """Write what a request would take."""
     plan = decision.plan
     return pb.PlanResponse(

@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from painterly.errors import ServiceError
 from painterly.limits import MAX_MESSAGE_BYTES
+from painterly.service_error import ServiceError
 from painterly.v1 import error_reason_pb2, image_pb2
 from painterly.v1 import harmonize_service_pb2 as pb
 from painterly_harmonize.algorithm.errors import AlgorithmError

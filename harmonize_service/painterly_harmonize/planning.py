@@ -6,7 +6,7 @@ import functools
 import logging
 import statistics
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from painterly.errors import ServiceError
+from painterly.service_error import ServiceError
 from painterly.v1 import error_reason_pb2
 from painterly_harmonize.algorithm.params import HarmonizeParams, MemoryPolicy
 from painterly_harmonize.algorithm.plan import (
@@ -39,25 +39,32 @@ _PROBE_CHANNELS, _PROBE_SIDE, _PROBE_REPEATS = 128, 96, 5
 _CORRECTION_LIMITS, _CORRECTION_SHARE = (0.2, 5.0), 0.5
 
 
-class DeviceSpeed:
-    """How fast a device computes: measured once, then corrected by the jobs that it has done.
+class Speed:
+    """How fast a device computes, corrected by the jobs that it has done.
 
     Used from several threads; the correction is a single number.
     """
 
-    def __init__(self, device: torch.device) -> None:
-        self.flop_per_s, self.bytes_per_s = _measured(device)
-        self._correction = 1.0
+    def __init__(self, flop_per_s: float, bytes_per_s: float, correction: float = 1.0) -> None:
+        self.flop_per_s, self.bytes_per_s = flop_per_s, bytes_per_s
+        self.correction = correction
 
     def seconds(self, work: Work) -> float:
         """How long the work will take."""
-        return self._correction * (work.flop / self.flop_per_s + work.moved_bytes / self.bytes_per_s)
+        return self.correction * (work.flop / self.flop_per_s + work.moved_bytes / self.bytes_per_s)
 
     def learn(self, work: Work, seconds: float) -> None:
         """Take note of how long some work took."""
         low, high = _CORRECTION_LIMITS
         ratio = seconds / max(self.seconds(work), 1e-9)
-        self._correction = min(max(self._correction * ratio**_CORRECTION_SHARE, low), high)
+        self.correction = min(max(self.correction * ratio**_CORRECTION_SHARE, low), high)
+
+
+class DeviceSpeed(Speed):
+    """The speed of a device of this machine, measured once."""
+
+    def __init__(self, device: torch.device) -> None:
+        super().__init__(*_measured(device))
 
 
 @functools.cache
@@ -140,6 +147,7 @@ class Decision:
                 "device": str(device),
                 "predicted_bytes": str(self.plan.peak_bytes),
                 "available_bytes": str(self.available),
+                **({} if self.largest is None else {"largest_working_long_side_px": str(self.largest)}),
             },
         )
 
@@ -147,10 +155,21 @@ class Decision:
 class Planner:
     """Plans of one device's jobs."""
 
-    def __init__(self, device: torch.device, limit_bytes: int | None = None) -> None:
-        """``limit_bytes`` bounds what one job may take; None is all that is free when it begins."""
-        self._device, self._limit_bytes = device, limit_bytes
-        self.speed = DeviceSpeed(device)
+    def __init__(
+        self,
+        device: torch.device,
+        limit_bytes: int | None = None,
+        *,
+        speed: Speed | None = None,
+        available: Callable[[], int] | None = None,
+    ) -> None:
+        """``limit_bytes`` bounds what one job may take; None is all that is free when it begins.
+
+        Of another process's device ``speed`` and ``available`` tell what would be measured here.
+        """
+        self._device = device
+        self.speed = speed or DeviceSpeed(device)
+        self.available_bytes = available or functools.partial(available_bytes, device, limit_bytes)
 
     def decide(
         self,
@@ -165,7 +184,7 @@ class Planner:
         Of ``network`` the shapes alone are looked at.
         """
         device, stages = self._device, tuple(stages)
-        available = available_bytes(device, self._limit_bytes)
+        available = self.available_bytes()
         shape = ObjectShape.of(mask, dilated_mask)
 
         def plan_with(params: HarmonizeParams) -> JobPlan:

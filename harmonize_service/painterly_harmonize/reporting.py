@@ -15,14 +15,6 @@ from painterly_harmonize.images import preview
 
 
 @dataclass(frozen=True, kw_only=True)
-class Queued:
-    """The job waits behind ``position`` others; 0 means it starts next."""
-
-    position: int
-    droppable = True
-
-
-@dataclass(frozen=True, kw_only=True)
 class Progress:
     """How far a stage is; ``elapsed_s`` counts from when the job left the queue."""
 
@@ -62,7 +54,7 @@ class Finished:
     droppable = False
 
 
-Item = Queued | Progress | Frame | Finished
+Item = Progress | Frame | Finished
 
 
 class Reporter:
@@ -73,14 +65,31 @@ class Reporter:
     result, so its last iteration has no frame.
     """
 
-    def __init__(self, options: StreamOptions, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        options: StreamOptions,
+        now: Callable[[], float] = time.monotonic,
+        times_before_s: Mapping[Stage, float] | None = None,
+    ) -> None:
+        """``times_before_s`` are the seconds that stages have taken before an interruption."""
         self._options = options
         self._now = now
-        self._began_s = self._stage_began_s = now()
+        before = dict(times_before_s or {})
+        self._stage_began_s = now()
+        self._began_s = self._stage_began_s - sum(before.values())
         self._stage: Stage | None = None
         self._iteration = 0
         self._last_progress_s = self._last_frame_s = float("-inf")
-        self._stage_times_s: dict[Stage, float] = {}
+        self._stage_times_s = before
+
+    def times_s(self) -> dict[Stage, float]:
+        """The seconds that each stage has taken until now."""
+        return {**self._stage_times_s, **self._running_s()}
+
+    def _running_s(self) -> dict[Stage, float]:
+        if self._stage is None:
+            return {}
+        return {self._stage: self._stage_times_s.get(self._stage, 0.0) + self._now() - self._stage_began_s}
 
     def items(self, event: Event) -> Iterator[Item]:
         """What to show for one event."""
@@ -105,7 +114,7 @@ class Reporter:
 
     def _end(self) -> None:
         if self._stage is not None:
-            self._stage_times_s[self._stage] = self._now() - self._stage_began_s
+            self._stage_times_s.update(self._running_s())
             self._stage = None
 
     def _progress(self, event: Iterate) -> Iterator[Progress]:

@@ -1,122 +1,104 @@
-"""Settings of the service: read from flags and the environment, validated once, all faults told together."""
+"""Settings of the service: each a field, with what it may be and what it is for."""
 
 from __future__ import annotations
 
-import os
-import re
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Annotated, ClassVar
 
+import platformdirs
 import torch
 
-from painterly.errors import ServiceError
+from painterly.configuration import Between, Matching, OneOf, ServerSettings, available_cores
+from painterly.service_error import ServiceError
 from painterly.v1 import error_reason_pb2
+from painterly_harmonize.jobs.policy import Policy
 
-ENVIRONMENT_PREFIX = "PAINTERLY_HARMONIZE_"
 # What convolutions compute in; all else is float32 always.
 PRECISIONS = ("float32", "tf32", "bfloat16")
-LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
-_INTEGER_RANGES = {
-    "port": (0, 65_535),
-    "threads": (1, 1024),
-    "queue_size": (0, 1000),
-    "style_cache_mib": (0, 1 << 20),
-    "memory_limit_mib": (0, 1 << 24),
-}
+ROLES = ("all", "front", "worker")
+# The data folder of a server whose jobs need not outlive it.
+TEMPORARY = "temporary"
 
+_RUN_LIMIT_CUDA_S = 1800.0
+_WEEK_S = 7 * 86_400.0
+_YEAR_S = 365 * 86_400.0
 
-class SettingsError(ValueError):
-    """Settings are wrong. ``faults`` holds a line for each that names the setting, its value and the way out."""
-
-    def __init__(self, faults: Sequence[str]) -> None:
-        super().__init__("; ".join(faults))
-        self.faults = tuple(faults)
+_DEVICE = Matching(r"auto|cpu|cuda(:\d{1,3})?", "auto, cpu, cuda or cuda:N")
+_FOLDER = Matching(r"(?s).+", f"a folder, or {TEMPORARY}")
 
 
-def available_cores() -> int:
-    """The number of CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _data_folder() -> str:
+    return str(platformdirs.user_data_path("painterly") / "harmonize")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
-    """How one server runs. Raises SettingsError with every fault.
+class Settings(ServerSettings):
+    """How one server runs. Raises: SettingsError with every fault. Times are in seconds."""
 
-    ``port`` 0 takes a free port. ``device`` is ``auto`` (a CUDA device if there is one), ``cpu``, ``cuda`` or
-    ``cuda:N``. ``threads`` are torch's CPU threads, 1 to 1024, by default the cores. ``queue_size`` is how many jobs
-    may wait beside the running one, 0 to 1000. ``style_cache_mib`` bounds the memory, MiB, for features of paintings
-    that were used before, on the device and on the host each. ``memory_limit_mib`` bounds what one job may take of
-    the device's memory, MiB; 0 is all that is free. ``precision`` is what convolutions compute in: ``float32``, or less
-    of it where a device gains speed by that: ``tf32``, ``bfloat16``. With ``cuda_graphs`` ``on`` a CUDA device
-    replays recorded iterations.
-    """
+    service: ClassVar[str] = "harmonize"
 
-    host: str = "127.0.0.1"
-    port: int = 50052
-    device: str = "auto"
-    threads: int = field(default_factory=available_cores)
-    queue_size: int = 32
-    style_cache_mib: int = 1024
-    memory_limit_mib: int = 0
-    precision: str = "float32"
-    cuda_graphs: str = "off"
-    log_level: str = "INFO"
-    exit_with_stdin: bool = False
+    port: Annotated[int, Between(0, 65_535), "Port, 0 for a free one."] = 50052
+    device: Annotated[str, _DEVICE, "auto (a CUDA device if there is one), cpu, cuda or cuda:N."] = "auto"
+    threads: Annotated[int, Between(1, 1024), "CPU threads of torch."] = field(default_factory=available_cores)
+    queue_size: Annotated[int, Between(0, 1000), "Jobs that may wait beside the running one."] = 32
+    style_cache_mib: Annotated[int, Between(0, 1 << 20), "Memory, MiB, for features of paintings that come again."] = (
+        1024
+    )
+    memory_limit_mib: Annotated[int, Between(0, 1 << 24), "Memory, MiB, that a job may take, 0 for what is free."] = 0
+    precision: Annotated[str, OneOf(*PRECISIONS), "What convolutions compute in."] = "float32"
+    cuda_graphs: Annotated[str, OneOf("on", "off"), "on: a CUDA device replays recorded iterations."] = "off"
+    role: Annotated[str, OneOf(*ROLES), "front answers calls, worker computes, all does both."] = "all"
+    data_folder: Annotated[str, _FOLDER, "Where jobs are kept; temporary for a folder that goes with the server."] = (
+        field(default_factory=_data_folder)
+    )
+    principal_jobs: Annotated[int, Between(1, 10_000), "Jobs that one authenticated caller may have."] = 8
+    attempts: Annotated[int, Between(1, 100), "How often a job is tried whose workers are lost."] = 3
+    request_mib: Annotated[int, Between(1, 1 << 20), "Memory, MiB, of requests that are being read."] = 512
+    spool_mib: Annotated[int, Between(1, 1 << 30), "Disk space, MiB, of what is kept of jobs."] = 20_480
+    lease_s: Annotated[float, Between(0.2, 3600), "Seconds that a worker's right to a job lasts unless renewed."] = 15.0
+    silence_s: Annotated[float, Between(0.5, 3600), "Seconds after which a silent worker is replaced."] = 30.0
+    orphan_s: Annotated[float, Between(0, _WEEK_S), "Seconds that a named job runs on while nobody listens."] = 60.0
+    checkpoint_s: Annotated[float, Between(0, 86_400), "Seconds between checkpoints, at least."] = 15.0
+    run_limit_s: Annotated[
+        float, Between(-1, _WEEK_S), "Seconds that a job may run, 0 for ever; -1 is 1800 on a CUDA device alone."
+    ] = -1.0
+    result_retention_s: Annotated[float, Between(1, _YEAR_S), "Seconds that results are kept."] = 86_400.0
+    event_retention_s: Annotated[float, Between(1, _YEAR_S), "Seconds that events before a result are kept."] = 3600.0
+    heartbeat_s: Annotated[float, Between(0.05, 3600), "Seconds that a stream is silent, at most."] = 10.0
+    drain_s: Annotated[float, Between(0, 3600), "Seconds that a running job goes on when the server stops."] = 30.0
 
-    def __post_init__(self) -> None:
-        faults = [
-            _fault(name, getattr(self, name), f"must be from {low} to {high}")
-            for name, (low, high) in _INTEGER_RANGES.items()
-            if not low <= getattr(self, name) <= high
-        ]
-        if not self.host:
-            faults.append(_fault("host", self.host, "must be a host name or an address"))
-        if not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", self.device):
-            faults.append(_fault("device", self.device, "must be auto, cpu, cuda or cuda:N"))
-        if self.precision not in PRECISIONS:
-            faults.append(_fault("precision", self.precision, f"must be one of {', '.join(PRECISIONS)}"))
-        if self.cuda_graphs not in ("on", "off"):
-            faults.append(_fault("cuda_graphs", self.cuda_graphs, "must be on or off"))
+    def conflicts(self) -> list[str]:
+        """The faults of settings that do not go together, a line each."""
+        faults = super().conflicts()
         if self.cuda_graphs == "on" and self.device == "cpu":
-            faults.append(_fault("cuda_graphs", self.cuda_graphs, "needs a CUDA device, but --device is cpu"))
-        if self.log_level not in LOG_LEVELS:
-            faults.append(_fault("log_level", self.log_level, f"must be one of {', '.join(LOG_LEVELS)}"))
-        if faults:
-            raise SettingsError(faults)
+            faults.append(self.fault("cuda_graphs", "needs a CUDA device, but --device is cpu"))
+        if self.data_folder == TEMPORARY and self.role == "worker":
+            faults.append(self.fault("data_folder", "must be that of a front for a worker"))
+        return faults
 
 
-def read_settings(
-    flags: Mapping[str, str | None], environment: Mapping[str, str], *, exit_with_stdin: bool
-) -> Settings:
-    """Read settings from flags (None: not given), then ``PAINTERLY_HARMONIZE_…`` variables, then defaults.
-
-    Raises: SettingsError with every fault of all settings.
-    """
-    values: dict[str, str | int] = {}
-    faults: list[str] = []
-    for name, flag in flags.items():
-        text = flag if flag is not None else environment.get(ENVIRONMENT_PREFIX + name.upper())
-        if text is None:
-            continue
-        if name not in _INTEGER_RANGES:
-            values[name] = text.upper() if name == "log_level" else text
-        elif re.fullmatch(r"[+-]?\d{1,9}", text.strip()):
-            values[name] = int(text)
-        else:
-            faults.append(_fault(name, text, "must be a whole number"))
-    try:
-        settings = Settings(**values, exit_with_stdin=exit_with_stdin)  # type: ignore[arg-type]
-    except SettingsError as error:
-        raise SettingsError([*faults, *error.faults]) from None
-    if faults:
-        raise SettingsError(faults)
-    return settings
-
-
-def _fault(name: str, value: object, rule: str) -> str:
-    flag = "--" + name.replace("_", "-")
-    return f"{flag} (or {ENVIRONMENT_PREFIX}{name.upper()}) {rule}, got {value!r}"
+def policy_of(settings: Settings, device: torch.device | None = None) -> Policy:
+    """The bounds of jobs, for the device that computes them; without one those that a front needs."""
+    by_device_s = _RUN_LIMIT_CUDA_S if device is not None and device.type == "cuda" else 0.0
+    return Policy(
+        lease_s=settings.lease_s,
+        renewal_s=settings.lease_s / 3,
+        attempts=settings.attempts,
+        orphan_s=settings.orphan_s,
+        result_retention_s=settings.result_retention_s,
+        event_retention_s=settings.event_retention_s,
+        spool_bytes=settings.spool_mib << 20,
+        queue_size=settings.queue_size,
+        principal_jobs=settings.principal_jobs,
+        request_bytes=settings.request_mib << 20,
+        checkpoint_s=settings.checkpoint_s,
+        run_limit_s=by_device_s if settings.run_limit_s < 0 else settings.run_limit_s,
+        heartbeat_s=settings.heartbeat_s,
+        silence_s=settings.silence_s,
+        sweep_s=min(10.0, settings.lease_s),
+        drain_s=settings.drain_s,
+    )
 
 
 def set_up_torch(threads: int, precision: str) -> None:
@@ -141,7 +123,7 @@ def resolve_device(name: str) -> torch.device:
         raise ServiceError(
             error_reason_pb2.ERROR_REASON_DEVICE_MISSING,
             f"device {name} is missing: torch sees {count} CUDA devices; choose another with --device "
-            f"(or {ENVIRONMENT_PREFIX}DEVICE), for example cpu",
+            f"(or PAINTERLY_HARMONIZE_DEVICE), for example cpu",
             metadata={"device": name},
         )
     return torch.device("cuda", index)

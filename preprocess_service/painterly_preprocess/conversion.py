@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 from typing import Any, TypeVar
@@ -26,6 +27,8 @@ from painterly_preprocess.imaging.params import (
     SuggestionWish,
 )
 from painterly_preprocess.imaging.suggesting import Suggestion
+
+logger = logging.getLogger(__name__)
 
 _METHODS: Mapping[RemovalMethod, pb.BackgroundRemovalMethod.ValueType] = {
     RemovalMethod.AUTO: pb.BACKGROUND_REMOVAL_METHOD_AUTO,
@@ -142,7 +145,8 @@ def to_service_error(error: errors.ImagingError | WeightsError, prefix: str = ""
     if isinstance(error, WeightsError):
         missing = isinstance(error, WeightsMissing)
         reason = reasons.ERROR_REASON_WEIGHTS_MISSING if missing else reasons.ERROR_REASON_WEIGHTS_CORRUPT
-        return ServiceError(reason, str(error), metadata={"weights": error.name})
+        logger.warning("%s", error)
+        return ServiceError(reason, error.told, metadata={"weights": error.name})
     metadata = {}
     if isinstance(error, errors.ParameterError):
         metadata = {"value": str(error.value)}

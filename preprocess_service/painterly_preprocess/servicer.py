@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -14,7 +15,8 @@ from numpy.typing import NDArray
 
 from painterly.errors import ServiceError
 from painterly.limits import MAX_MESSAGE_BYTES
-from painterly.serving import Listener, Server
+from painterly.serving import Listener, Server, listener_of
+from painterly.serving.heavy_work import heavy_work
 from painterly.v1 import error_reason_pb2, preprocess_service_pb2_grpc
 from painterly.v1 import preprocess_service_pb2 as pb
 from painterly.weights import WeightsError, WeightStore
@@ -22,6 +24,7 @@ from painterly_images import decode
 from painterly_preprocess import composing, conversion, removal_conversion
 from painterly_preprocess.imaging.compositing import PlacedElement
 from painterly_preprocess.imaging.errors import ImagingError
+from painterly_preprocess.metrics import WorkMetrics
 from painterly_preprocess.removal import BackgroundRemover, Removed
 from painterly_preprocess.settings import Settings
 
@@ -36,7 +39,9 @@ _Context = grpc.aio.ServicerContext[Any, Any]
 class WorkerPool:
     """Runs work on pictures in threads, so that the event loop stays free for health checks and other calls."""
 
-    def __init__(self, thread_count: int, waiting_count: int) -> None:
+    def __init__(self, thread_count: int, waiting_count: int, metrics: WorkMetrics) -> None:
+        self._metrics = metrics
+        self._thread_count = thread_count
         self._executor = ThreadPoolExecutor(thread_count, thread_name_prefix="imaging")
         self._waiting_count = waiting_count
         self._limit = thread_count + waiting_count
@@ -51,13 +56,25 @@ class WorkerPool:
                 metadata={"queue_size": str(self._waiting_count)},
                 retry_after_s=_RETRY_AFTER_S,
             )
-        self._running += 1
+        self._note(+1)
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._executor, work, request)
+            return await asyncio.get_running_loop().run_in_executor(self._executor, self._timed, work, request)
         except (ImagingError, WeightsError) as error:
             raise conversion.to_service_error(error) from error
         finally:
-            self._running -= 1
+            self._note(-1)
+
+    def _note(self, change: int) -> None:
+        self._running += change
+        self._metrics.note_waiting(max(self._running - self._thread_count, 0))
+
+    def _timed(self, work: Callable[[_Request], _Response], request: _Request) -> _Response:
+        began_s = time.monotonic()
+        try:
+            with heavy_work():
+                return work(request)
+        finally:
+            self._metrics.note_work(type(request).__name__.removesuffix("Request"), time.monotonic() - began_s)
 
 
 class PreprocessServicer(preprocess_service_pb2_grpc.PreprocessServiceServicer):
@@ -163,16 +180,16 @@ def within_message_limit(response: _Response, field: str) -> _Response:
 
 
 def build_server(settings: Settings, store: WeightStore) -> tuple[Server, Listener]:
-    """A server that is ready to start, and where it will listen."""
+    """A server that is ready to start, and where it will listen. Raises: SettingsError, RuntimeError, OSError."""
     # Threads are this service's own: one per picture, not several for one.
     cv2.setNumThreads(1)
-    pool = WorkerPool(settings.thread_count, settings.waiting_count)
-    remover = BackgroundRemover(store, settings.network_thread_count, settings.remove_bg)
+    listener = listener_of(settings)
+    pool = WorkerPool(settings.threads, settings.queue_size, WorkMetrics(listener.registry))
+    remover = BackgroundRemover(store, settings.network_threads, settings.remove_bg)
     servicer = PreprocessServicer(remover, pool)
 
     def register(server: grpc.aio.Server) -> Sequence[str]:
         preprocess_service_pb2_grpc.add_PreprocessServiceServicer_to_server(servicer, server)
         return (SERVICE_NAME,)
 
-    listener = Listener(host=settings.host, port=settings.port, exit_with_stdin=settings.exit_with_stdin)
     return Server(register, listener), listener

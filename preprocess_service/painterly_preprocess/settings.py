@@ -1,24 +1,18 @@
-"""Settings of the service, validated once."""
+"""Settings of the service: each a field, with what it may be and what it is for."""
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass, field
+from typing import Annotated, ClassVar
+
+from painterly.configuration import Between, Matching, Secret, ServerSettings, Variable, available_cores
 
 API_KEY = re.compile(r"[\x21-\x7e]{1,256}")
-LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
-_RANGES = (
-    ("port", 0, 65_535),
-    ("thread_count", 1, 1024),
-    ("waiting_count", 0, 1000),
-    ("network_thread_count", 1, 1024),
-)
 
-
-def available_cores() -> int:
-    """The number of CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+_REMOVE_BG_ENDPOINT = "https://api.remove.bg/v1.0"
+_ENDPOINT = Matching(r"https?://[^\s?#]+", "an http or https address")
+_KEY = Matching(API_KEY.pattern, "1 to 256 visible ASCII characters")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +23,7 @@ class RemoveBgSettings:
     before each further one, unless the service says when to come back. The whole call ends after ``total_timeout_s``.
     """
 
-    endpoint: str = "https://api.remove.bg/v1.0"
+    endpoint: str = _REMOVE_BG_ENDPOINT
     api_key: str | None = field(default=None, repr=False)
     connect_timeout_s: float = 5.0
     read_timeout_s: float = 60.0
@@ -38,10 +32,10 @@ class RemoveBgSettings:
     backoff_s: float = 1.0
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"https?://[^\s?#]+", self.endpoint):
-            raise ValueError(f"remove.bg endpoint must be an http or https address, got {self.endpoint!r}")
-        if self.api_key is not None and not API_KEY.fullmatch(self.api_key):
-            raise ValueError("remove.bg api_key must be 1 to 256 visible ASCII characters")
+        if not _ENDPOINT.allows(self.endpoint):
+            raise ValueError(f"remove.bg endpoint {_ENDPOINT.words}, got {self.endpoint!r}")
+        if self.api_key is not None and not _KEY.allows(self.api_key):
+            raise ValueError(f"remove.bg api_key {_KEY.words}")
         ranges = {"connect_timeout_s": 600, "read_timeout_s": 600, "total_timeout_s": 3600, "backoff_s": 60}
         for name, high in ranges.items():
             if not 0 < getattr(self, name) <= high:
@@ -51,28 +45,27 @@ class RemoveBgSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
-    """How one server runs. Raises ValueError outside the ranges.
+class Settings(ServerSettings):
+    """How one server runs. Raises: SettingsError with every fault."""
 
-    ``port`` 0 takes a free port. ``thread_count`` pictures are worked on at once, ``waiting_count`` further calls may
-    wait; what comes on top is refused. The network works with ``network_thread_count`` threads of its own on each.
-    """
+    service: ClassVar[str] = "preprocess"
 
-    host: str = "127.0.0.1"
-    port: int = 50051
-    thread_count: int = field(default_factory=available_cores)
-    waiting_count: int = 16
-    network_thread_count: int = 1
-    remove_bg: RemoveBgSettings = field(default_factory=RemoveBgSettings)
-    log_level: str = "INFO"
-    exit_with_stdin: bool = False
+    port: Annotated[int, Between(0, 65_535), "Port, 0 for a free one."] = 50051
+    threads: Annotated[int, Between(1, 1024), "Pictures worked on at once."] = field(default_factory=available_cores)
+    queue_size: Annotated[int, Between(0, 10_000), "Further calls that may wait; what comes on top is refused."] = (
+        field(default_factory=lambda: 4 * available_cores())
+    )
+    network_threads: Annotated[
+        int, Between(1, 1024), "Threads of the network on each picture; more than 1 only for a server with few calls."
+    ] = 1
+    remove_bg_endpoint: Annotated[str, _ENDPOINT, Variable("PAINTERLY_REMOVE_BG_ENDPOINT"), "Where remove.bg is."] = (
+        _REMOVE_BG_ENDPOINT
+    )
+    remove_bg_api_key: Annotated[
+        str | None, _KEY, Secret, Variable("PAINTERLY_REMOVE_BG_API_KEY"), "The key for remove.bg."
+    ] = field(default=None, repr=False)
 
-    def __post_init__(self) -> None:
-        if not self.host:
-            raise ValueError("host must be a host name or an address, got ''")
-        for name, low, high in _RANGES:
-            value = getattr(self, name)
-            if not low <= value <= high:
-                raise ValueError(f"{name} must be from {low} to {high}, got {value}")
-        if self.log_level not in LOG_LEVELS:
-            raise ValueError(f"log_level must be one of {', '.join(LOG_LEVELS)}, got {self.log_level!r}")
+    @property
+    def remove_bg(self) -> RemoveBgSettings:
+        """How remove.bg is reached."""
+        return RemoveBgSettings(endpoint=self.remove_bg_endpoint, api_key=self.remove_bg_api_key)

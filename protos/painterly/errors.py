@@ -15,8 +15,21 @@ from google.protobuf import any_pb2, duration_pb2
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
+from painterly.service_error import ServiceError, reason_name
 from painterly.v1 import error_reason_pb2
 from painterly.v1.error_reason_pb2 import ErrorReason
+
+__all__ = [
+    "CODE_OF_REASON",
+    "DOMAIN",
+    "REQUEST_ID_KEY",
+    "STATUS_DETAILS_KEY",
+    "ErrorDetails",
+    "ServiceError",
+    "read_details",
+    "reason_name",
+    "to_status",
+]
 
 DOMAIN = "painterly"
 REQUEST_ID_KEY = "x-request-id"
@@ -42,6 +55,7 @@ CODE_OF_REASON: Mapping[ErrorReason.ValueType, grpc.StatusCode] = {
     error_reason_pb2.ERROR_REASON_WEIGHTS_MISSING: _PRECONDITION,
     error_reason_pb2.ERROR_REASON_WEIGHTS_CORRUPT: _PRECONDITION,
     error_reason_pb2.ERROR_REASON_DEVICE_MISSING: _PRECONDITION,
+    error_reason_pb2.ERROR_REASON_ENVIRONMENT_DIFFERS: _PRECONDITION,
     error_reason_pb2.ERROR_REASON_QUEUE_FULL: _EXHAUSTED,
     error_reason_pb2.ERROR_REASON_DEVICE_OUT_OF_MEMORY: _EXHAUSTED,
     error_reason_pb2.ERROR_REASON_DRAINING: grpc.StatusCode.UNAVAILABLE,
@@ -55,36 +69,21 @@ CODE_OF_REASON: Mapping[ErrorReason.ValueType, grpc.StatusCode] = {
     error_reason_pb2.ERROR_REASON_REMOVE_BG_CREDITS_EXHAUSTED: _PRECONDITION,
     error_reason_pb2.ERROR_REASON_REMOVE_BG_RATE_LIMITED: _EXHAUSTED,
     error_reason_pb2.ERROR_REASON_REMOVE_BG_FAILED: grpc.StatusCode.ABORTED,
+    error_reason_pb2.ERROR_REASON_MEMORY_BUDGET: _EXHAUSTED,
+    error_reason_pb2.ERROR_REASON_PRINCIPAL_LIMIT: _EXHAUSTED,
+    error_reason_pb2.ERROR_REASON_STARTING: grpc.StatusCode.UNAVAILABLE,
+    error_reason_pb2.ERROR_REASON_STORE_UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
+    error_reason_pb2.ERROR_REASON_JOB_NOT_FOUND: grpc.StatusCode.NOT_FOUND,
+    error_reason_pb2.ERROR_REASON_JOB_EXPIRED: grpc.StatusCode.NOT_FOUND,
+    error_reason_pb2.ERROR_REASON_JOB_KEY_CONFLICT: grpc.StatusCode.ALREADY_EXISTS,
+    error_reason_pb2.ERROR_REASON_JOB_ATTEMPTS_EXHAUSTED: grpc.StatusCode.INTERNAL,
+    error_reason_pb2.ERROR_REASON_WORKER_LOST: grpc.StatusCode.INTERNAL,
+    error_reason_pb2.ERROR_REASON_JOB_RUN_LIMIT: grpc.StatusCode.DEADLINE_EXCEEDED,
+    error_reason_pb2.ERROR_REASON_TOKEN_MISSING: grpc.StatusCode.UNAUTHENTICATED,
+    error_reason_pb2.ERROR_REASON_TOKEN_INVALID: grpc.StatusCode.UNAUTHENTICATED,
+    error_reason_pb2.ERROR_REASON_NOT_ALLOWED: grpc.StatusCode.PERMISSION_DENIED,
+    error_reason_pb2.ERROR_REASON_REQUEST_UNREADABLE: _INVALID,
 }
-
-
-class ServiceError(Exception):
-    """An error that a caller is meant to see.
-
-    ``field`` is the proto field path at fault, when there is one; it also becomes ``metadata["field"]`` and a
-    ``BadRequest`` violation. ``retry_after_s`` becomes ``RetryInfo``.
-    """
-
-    def __init__(
-        self,
-        reason: ErrorReason.ValueType,
-        message: str,
-        *,
-        field: str = "",
-        metadata: Mapping[str, str] | None = None,
-        retry_after_s: float | None = None,
-    ) -> None:
-        super().__init__(message)
-        self.reason = reason
-        self.message = message
-        self.field = field
-        self.metadata = {**({"field": field} if field else {}), **(metadata or {})}
-        self.retry_after_s = retry_after_s
-
-    @property
-    def code(self) -> grpc.StatusCode:
-        """The status code that belongs to the reason."""
-        return CODE_OF_REASON[self.reason]
 
 
 def to_status(error: ServiceError, request_id: str = "") -> status_pb2.Status:
@@ -106,11 +105,6 @@ def to_status(error: ServiceError, request_id: str = "") -> status_pb2.Status:
         packed.Pack(detail)
         status.details.append(packed)
     return status
-
-
-def reason_name(reason: ErrorReason.ValueType) -> str:
-    """The short name that travels in ``ErrorInfo``: ``MASK_EMPTY`` for ``ERROR_REASON_MASK_EMPTY``."""
-    return ErrorReason.Name(reason).removeprefix("ERROR_REASON_")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,8 +20,9 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from painterly.errors import ServiceError
 from painterly.limits import MAX_IMAGE_PIXELS
+from painterly.service_error import ServiceError
+from painterly.texts import one_line
 from painterly.v1 import error_reason_pb2, image_pb2
 from painterly.v1.image_pb2 import ImageFormat
 from painterly_images.sizes import require_encoded_size, require_pixel_size
@@ -42,6 +43,16 @@ _READERS: Mapping[ImageFormat.ValueType, type[ImageFile]] = {
 }
 _TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _TIFF_BITS_PER_SAMPLE_TAG = 258
+_TIFF_TILE_SIDE_TAGS = (322, 323)
+# A tile is unpacked as a whole, however small the picture.
+_MAX_TILE_SIDE_PX = 4096
+# Each scan of a progressive file goes through the whole picture, and costs next to no bytes. Encoders write about ten.
+_MAX_JPEG_SCANS = 100
+_JPEG_SCAN_MARKER = b"\xff\xda"
+# Pillow reads run lengths byte by byte in Python.
+_BMP_RUN_LENGTHS = (BmpImageFile.COMPRESSIONS["RLE8"], BmpImageFile.COMPRESSIONS["RLE4"])
+_MAX_RUN_LENGTH_BYTES = 2**20
+_MAX_TOLD_BYTES = 200
 _AVIF_BRANDS = (b"avif", b"avis")
 _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
 
@@ -67,6 +78,8 @@ def decode(image: image_pb2.Image, field: str, mode: DecodeMode) -> NDArray[np.u
         )
     require_encoded_size(len(image.data), field)
     image_format = _recognized_format(image, field)
+    if image_format == image_pb2.IMAGE_FORMAT_JPEG and image.data.count(_JPEG_SCAN_MARKER) > _MAX_JPEG_SCANS:
+        raise _undecodable(field, f"it has more than {_MAX_JPEG_SCANS} scans")
     with _decoding, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return _decode_recognized(image.data, image_format, field, mode)
@@ -120,6 +133,7 @@ def _decode_recognized(
     try:
         with _READERS[image_format](BytesIO(data)) as image:
             require_pixel_size(image.width, image.height, field)
+            _require_modest_work(image, len(data))
             image.load()
             ImageOps.exif_transpose(image, in_place=True)
             color, alpha = _color_and_alpha(image)
@@ -135,7 +149,24 @@ def _decode_recognized(
         ) from error
     # Pillow has no error of its own: what a broken file raises ranges from OSError to struct.error and IndexError.
     except Exception as error:
-        raise _undecodable(field, str(error) or type(error).__name__) from error
+        raise _undecodable(field, _told(error)) from error
+
+
+def _require_modest_work(image: ImageFile, byte_count: int) -> None:
+    """Refuse what takes much more memory or time than its size in pixels. Raises: ValueError."""
+    if isinstance(image, TiffImageFile):
+        for tag in _TIFF_TILE_SIDE_TAGS:
+            side = image.tag_v2.get(tag, 1)
+            if not isinstance(side, int) or side > _MAX_TILE_SIDE_PX:
+                raise ValueError(f"its tiles have sides of more than {_MAX_TILE_SIDE_PX} pixels")
+    has_run_lengths = isinstance(image, BmpImageFile) and image.info.get("compression") in _BMP_RUN_LENGTHS
+    if has_run_lengths and byte_count > _MAX_RUN_LENGTH_BYTES:
+        raise ValueError(f"it has run lengths of more than {_MAX_RUN_LENGTH_BYTES} bytes")
+
+
+def _told(error: Exception) -> str:
+    """What an error of the image library says; it may repeat at length what stands in the file."""
+    return one_line(str(error), _MAX_TOLD_BYTES) or "its contents contradict each other"
 
 
 def _color_and_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, features
 
-from painterly.errors import ServiceError
+from painterly.service_error import ServiceError
 from painterly.v1 import error_reason_pb2, image_pb2
 from painterly.v1.image_pb2 import ImageFormat
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from painterly.errors import ServiceError
 from painterly.limits import MAX_ENCODED_IMAGE_BYTES, MAX_IMAGE_PIXELS, MAX_IMAGE_SIDE_PX, MIN_IMAGE_SIDE_PX
+from painterly.service_error import ServiceError
 from painterly.v1 import error_reason_pb2
 
 

@@ -22,6 +22,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from painterly.configuration import available_cores
 from painterly_harmonize.algorithm.masks import resize, to_bytes
 from painterly_harmonize.algorithm.params import HarmonizeParams, NetworkName
 from painterly_harmonize.algorithm.pipeline import harmonize
@@ -31,7 +32,7 @@ from painterly_harmonize.algorithm.stage import Inputs, Result
 from painterly_harmonize.algorithm.vgg import FeatureNetwork, load_network
 from painterly_harmonize.benchmark.cases import case_of_folder, load_case
 from painterly_harmonize.benchmark.measuring import weights_path
-from painterly_harmonize.settings import available_cores, set_up_torch
+from painterly_harmonize.settings import set_up_torch
 from tests.benchmarks.paper_case import changed, picture, preset_params
 
 # Name, value, and which is better: lower, higher, or near to one.

@@ -18,13 +18,14 @@ from pathlib import Path
 
 import torch
 
+from painterly.configuration import available_cores
 from painterly_harmonize.algorithm.params import HarmonizeParams, NetworkName
 from painterly_harmonize.algorithm.pipeline import harmonize
 from painterly_harmonize.algorithm.stage import Inputs, Iterate, Stage
 from painterly_harmonize.algorithm.vgg import FeatureNetwork, load_network
 from painterly_harmonize.benchmark.cases import case_of_folder, load_case
 from painterly_harmonize.benchmark.measuring import weights_path
-from painterly_harmonize.settings import PRECISIONS, available_cores, layer_dtype, set_up_torch
+from painterly_harmonize.settings import PRECISIONS, layer_dtype, set_up_torch
 from tests.benchmarks.paper_case import changed, preset_params
 
 MARKS = (25, 50, 100, 150, 200, 300, 400, 500, 700, 1000)

@@ -24,13 +24,14 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from painterly.configuration import available_cores
 from painterly_harmonize.algorithm import masks
 from painterly_harmonize.algorithm.params import HarmonizeParams, NetworkName
 from painterly_harmonize.algorithm.pipeline import harmonize
 from painterly_harmonize.algorithm.stage import Inputs, Result
 from painterly_harmonize.algorithm.vgg import FeatureNetwork, load_network
 from painterly_harmonize.benchmark.measuring import weights_path
-from painterly_harmonize.settings import available_cores, set_up_torch
+from painterly_harmonize.settings import set_up_torch
 from tests.benchmarks.paper_case import changed, preset_params
 
 # So far around the blob the painting lends nothing, as a share of the long side: features there have seen the answer.

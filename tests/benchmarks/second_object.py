@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from painterly.configuration import available_cores
 from painterly_harmonize.algorithm.params import (
     HarmonizeParams,
     NetworkName,
@@ -28,7 +29,7 @@ from painterly_harmonize.algorithm.style_cache import StyleCache
 from painterly_harmonize.algorithm.vgg import FeatureNetwork, load_network
 from painterly_harmonize.benchmark.cases import case_of_folder, load_case
 from painterly_harmonize.benchmark.measuring import weights_path
-from painterly_harmonize.settings import available_cores, set_up_torch
+from painterly_harmonize.settings import set_up_torch
 
 PARAMS = HarmonizeParams(
     pass1=Pass1Params(iteration_count=1),

@@ -81,13 +81,35 @@ class Harmonize(harmonize_service_pb2_grpc.HarmonizeServiceServicer):
             self.ended.set()
 
     async def Plan(self, request: Any, context: Any) -> Any:  # noqa: N802
-        """The first thing that the handler yields."""
+        """The first thing that the handler yields, as of all unary calls here."""
+        return await self._first(request, context)
+
+    async def Evaluate(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return await self._first(request, context)
+
+    async def WatchJob(self, request: Any, context: Any) -> AsyncGenerator[Any, None]:  # noqa: N802
+        async with contextlib.aclosing(self._stream(request, context)) as responses:
+            async for response in responses:
+                yield pb.WatchJobResponse.FromString(response.SerializeToString())
+
+    async def _first(self, request: Any, context: Any) -> Any:
         async for response in self._stream(request, context):
             return response
 
-    async def Evaluate(self, request: Any, context: Any) -> Any:  # noqa: N802
-        """The first thing that the handler yields."""
-        return await self.Plan(request, context)
+    async def GetJob(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return await self._first(request, context)
+
+    async def ListJobs(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return await self._first(request, context)
+
+    async def CancelJob(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return await self._first(request, context)
+
+    async def FinishJob(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return await self._first(request, context)
+
+    async def GetServerInfo(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return await self._first(request, context)
 
     async def RunPass1(self, request: Any, context: Any) -> AsyncGenerator[Any, None]:  # noqa: N802
         async with contextlib.aclosing(self._stream(request, context)) as responses:
@@ -143,7 +165,9 @@ class Loop:
 
 
 @contextlib.contextmanager
-def serving(*servicers: Preprocess | Harmonize, port: int = 0, delay_s: float = 0.0) -> Iterator[str]:
+def serving(
+    *servicers: Preprocess | Harmonize, port: int = 0, delay_s: float = 0.0, listener: Listener | None = None
+) -> Iterator[str]:
     """Serve on one port with the project's own shell, listening ``delay_s`` after entering; yields host:port."""
 
     def register(server: grpc.aio.Server) -> list[str]:
@@ -156,7 +180,7 @@ def serving(*servicers: Preprocess | Harmonize, port: int = 0, delay_s: float = 
 
     async def start() -> Server:
         await asyncio.sleep(delay_s)
-        server = Server(register, Listener(port=port, grace_s=0.1))
+        server = Server(register, listener or Listener(port=port, grace_s=0.1))
         await server.start()
         return server
 

@@ -13,6 +13,9 @@ from painterly_client import (
     Cancelled,
     DeadlineExceeded,
     InvalidRequest,
+    JobFailed,
+    JobKeyConflict,
+    JobNotFound,
     PainterlyError,
     PreconditionFailed,
     ServerBusy,
@@ -49,6 +52,19 @@ OF_REASON = {
     grpc.StatusCode.INTERNAL: ServerError,
     grpc.StatusCode.CANCELLED: Cancelled,
     grpc.StatusCode.ABORTED: ServerError,
+    grpc.StatusCode.NOT_FOUND: InvalidRequest,
+    grpc.StatusCode.ALREADY_EXISTS: InvalidRequest,
+    grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
+    grpc.StatusCode.UNAUTHENTICATED: PreconditionFailed,
+    grpc.StatusCode.PERMISSION_DENIED: PreconditionFailed,
+}
+
+JOB_CLASSES = {
+    "JOB_NOT_FOUND": JobNotFound,
+    "JOB_EXPIRED": JobNotFound,
+    "JOB_KEY_CONFLICT": JobKeyConflict,
+    "JOB_ATTEMPTS_EXHAUSTED": JobFailed,
+    "WORKER_LOST": JobFailed,
 }
 
 
@@ -64,7 +80,8 @@ def test_every_code_has_its_exception(code: grpc.StatusCode) -> None:
 def test_every_reason_has_its_exception(reason: ErrorReason.ValueType) -> None:
     code, name = CODE_OF_REASON[reason], reason_name(reason)
     error = error_of(ErrorDetails(code=code, message="text", reason=name, metadata={"field": "mask"}))
-    assert type(error) is OF_REASON[code]
+    assert type(error) is JOB_CLASSES.get(name, OF_REASON[code])
+    assert isinstance(error, OF_REASON[code])
     assert (error.reason, error.metadata, error.field) == (name, {"field": "mask"}, "mask")
 
 

@@ -397,7 +397,7 @@ def test_a_caller_that_dies_ends_its_call(number: signal.Signals) -> None:
         command = [sys.executable, "-c", CALLER, endpoint]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as caller:
             assert caller.stdout is not None
-            assert caller.stdout.readline() == "Queued(position=0)\n"
+            assert caller.stdout.readline() == "Queued(position=0, estimated_wait_s=None)\n"
             os.kill(caller.pid, number)
             _, complaints = caller.communicate(timeout=10)
         assert servicer.ended.wait(20)

@@ -521,7 +521,8 @@ def test_a_call_without_its_endpoint_names_the_argument(make_twin: MakeTwin) -> 
 
 
 @pytest.mark.parametrize(
-    "endpoint", ["", "localhost", "localhost:", ":50051", "localhost:0", "localhost:65536", "http://a:1", "::1:50051"]
+    "endpoint",
+    ["", "localhost", "localhost:", ":50051", "localhost:0", "localhost:65536", "ftp://a:1", "http://a", "::1:50051"],
 )
 def test_an_endpoint_must_be_host_and_port(make_twin: MakeTwin, endpoint: str) -> None:
     with pytest.raises(InvalidRequest, match="is not host:port") as caught:

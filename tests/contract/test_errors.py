@@ -55,6 +55,23 @@ def trailing(error: Any, key: str) -> Any:
     return dict(tuple(pair) for pair in error.trailing_metadata()).get(key)
 
 
+async def test_what_a_caller_sent_does_not_break_the_status() -> None:
+    """However long it is and whatever it holds: headers have a limit, logs have lines."""
+    rude = "²\n" * 50_000
+    with serving(
+        raising(ServiceError(reasons.ERROR_REASON_JOB_NOT_FOUND, rude, metadata={"a": rude, "b": rude}))
+    ) as at:
+        details = read_details(await call_async(at))
+    assert (details.code, details.reason) == (grpc.StatusCode.NOT_FOUND, "JOB_NOT_FOUND")
+    assert details.message.startswith(r"²\n²\n")
+    assert len(details.message.encode()) <= 800
+    assert {name: len(value.encode()) <= 200 for name, value in details.metadata.items()} == {
+        "a": True,
+        "b": True,
+        "request_id": True,
+    }
+
+
 async def test_both_clients_read_all_that_was_raised() -> None:
     with serving(raising(OUT_OF_RANGE)) as endpoint:
         given = (("x-request-id", "the-callers-own"),)

@@ -8,9 +8,8 @@ import json
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from painterly.errors import ServiceError, read_details
-from painterly.serving import Listener, Server
+from painterly.limits import CHANNEL_OPTIONS, SERVER_OPTIONS, server_options
+from painterly.serving import Listener, Server, readiness
 from painterly.v1 import error_reason_pb2
 from painterly.v1 import harmonize_service_pb2 as harmonize_pb
 from painterly.v1 import preprocess_service_pb2 as pb
@@ -50,7 +50,11 @@ async def cancelled_within(request: Any = None, context: Any = None) -> Any:
 
 @contextlib.asynccontextmanager
 async def running(
-    *, compose: Any = answer, stream: Any = None, grace_s: float = 0.1, on_drain: Callable[[], None] = lambda: None
+    *,
+    compose: Any = answer,
+    stream: Any = None,
+    grace_s: float = 0.1,
+    on_drain: Callable[[], Awaitable[None]] | None = None,
 ) -> AsyncIterator[tuple[Server, grpc.aio.Channel]]:
     def register(server: grpc.aio.Server) -> list[str]:
         add_PreprocessServiceServicer_to_server(Preprocess(Compose=compose), server)
@@ -106,6 +110,31 @@ async def test_reflection_lists_the_services() -> None:
     }
 
 
+@pytest.mark.parametrize("data", [b"\x0a\xff\xff\xff\xff\x0f", b"\x0b" * 200, b"\x00", b"\xff"])
+async def test_bytes_that_are_no_message_are_refused_on_every_kind_of_call(
+    data: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """On every kind of handler: one answer, a stream, and the reflection's stream of requests."""
+
+    async def stream(request: Any, context: Any) -> AsyncGenerator[Any, None]:
+        yield queued(0)
+
+    async with running(stream=stream) as (_, channel):
+        reflection: Any = channel.stream_stream("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo")
+        single: Any = channel.unary_unary(f"/{PREPROCESS_NAME}/Compose")
+        health: Any = channel.unary_unary("/grpc.health.v1.Health/Check")
+        streaming: Any = channel.unary_stream(f"/{HARMONIZE_NAME}/Harmonize")
+        calls = [single(data), health(data), streaming(data).read(), reflection(iter([data])).read()]
+        for call in calls:
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await asyncio.wait_for(call, 5)
+            details = read_details(caught.value)
+            assert (details.code, details.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "REQUEST_UNREADABLE")
+            assert details.message.startswith("the request is not a message of this method")
+            assert details.metadata["request_id"]
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
 async def test_a_call_that_our_own_code_cancels_gets_a_status(caplog: pytest.LogCaptureFixture) -> None:
     async def stream(request: Any, context: Any) -> AsyncGenerator[Any, None]:
         yield queued(0)
@@ -125,8 +154,8 @@ async def test_a_call_that_our_own_code_cancels_gets_a_status(caplog: pytest.Log
     logged = [record for record in caplog.records if record.levelname == "ERROR"]
     assert [record.__dict__["request_id"] for record in logged] == [each.metadata["request_id"] for each in details]
     assert [record.getMessage() for record in logged] == [
-        f"/{PREPROCESS_NAME}/Compose was cancelled from within",
-        f"/{HARMONIZE_NAME}/Harmonize was cancelled from within",
+        f"{PREPROCESS_NAME}/Compose was cancelled from within",
+        f"{HARMONIZE_NAME}/Harmonize was cancelled from within",
     ]
 
 
@@ -177,14 +206,17 @@ async def test_a_stream_that_nobody_reads_is_closed_at_once_when_its_caller_leav
 
 
 async def test_a_stop_lets_running_calls_end_and_refuses_new_ones() -> None:
-    begun, release, drained = asyncio.Event(), asyncio.Event(), threading.Event()
+    begun, release, drained = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def drain() -> None:
+        drained.set()
 
     async def wait(request: Any, context: Any) -> pb.ComposeResponse:
         begun.set()
         await release.wait()
         return pb.ComposeResponse()
 
-    async with running(compose=wait, grace_s=5, on_drain=drained.set) as (server, channel):
+    async with running(compose=wait, grace_s=5, on_drain=drain) as (server, channel):
         call = asyncio.ensure_future(compose(channel))
         await begun.wait()
         assert not drained.is_set()
@@ -297,3 +329,93 @@ def test_a_second_signal_stops_at_once() -> None:
         assert server.wait(5) == -signal.SIGTERM
         with pytest.raises(grpc.RpcError):
             call.result()
+
+
+async def statuses(channel: grpc.aio.Channel, *names: str) -> list[str]:
+    stub = health_pb2_grpc.HealthStub(channel)
+    answers = [await stub.Check(health_pb2.HealthCheckRequest(service=name), timeout=5) for name in names]
+    return [health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status) for answer in answers]
+
+
+async def test_health_tells_what_each_check_finds_and_all_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readiness, "_INTERVAL_S", 0.02)
+    holds = {"weights": True, "store": False}
+
+    def broken() -> bool:
+        raise OSError
+
+    checks: dict[str, Callable[[], bool]] = {name: lambda name=name: holds[name] for name in holds}  # type: ignore[misc]
+    server = Server(lambda _: [PREPROCESS_NAME], Listener(grace_s=0.1), checks={**checks, "worker": broken})
+    await server.start()
+    try:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+            names = ("weights", "store", "worker", "readiness", "", PREPROCESS_NAME)
+            assert await statuses(channel, *names) == [
+                *("SERVING", "NOT_SERVING", "NOT_SERVING", "NOT_SERVING"),
+                *("SERVING", "SERVING"),
+            ]
+            holds.update(store=True, weights=False)
+            await asyncio.sleep(0.2)
+            assert await statuses(channel, "weights", "store", "readiness") == ["NOT_SERVING", "SERVING", "NOT_SERVING"]
+    finally:
+        await server.stop()
+
+
+async def test_without_checks_a_server_is_ready_until_it_stops() -> None:
+    async with running() as (server, channel):
+        assert await statuses(channel, "readiness") == ["SERVING"]
+        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service="readiness"))
+        assert (await watch.read()).status == SERVING
+        stopping = asyncio.create_task(server.stop())
+        assert (await watch.read()).status == NOT_SERVING
+        await stopping
+
+
+async def test_the_pause_of_a_stop_is_there_for_others_to_notice() -> None:
+    server = Server(lambda _: [PREPROCESS_NAME], Listener(grace_s=0.1, drain_pause_s=0.5))
+    await server.start()
+    begin = time.monotonic()
+    stopping = asyncio.create_task(server.stop())
+    await asyncio.sleep(0.1)
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as late:
+        assert await statuses(late, "", PREPROCESS_NAME, "readiness") == 3 * ["NOT_SERVING"]
+    await stopping
+    assert 0.5 <= time.monotonic() - begin < 3
+
+
+def test_both_ends_notice_a_dead_peer_and_allow_each_others_pings() -> None:
+    """All three keepalive options are needed; the server allows pings as often as our clients send them."""
+    server = dict(server_options(keepalive_s=30, keepalive_timeout_s=10, min_ping_interval_s=10, connection_age_s=0))
+    assert server == dict(SERVER_OPTIONS)
+    client = dict(CHANNEL_OPTIONS)
+    for options, silence_ms in ((server, 30_000), (client, 20_000)):
+        assert options["grpc.keepalive_time_ms"] == silence_ms
+        assert options["grpc.keepalive_timeout_ms"] == options["grpc.http2.ping_timeout_ms"] == 10_000
+        assert options["grpc.max_receive_message_length"] == options["grpc.max_send_message_length"] == 64 * 2**20
+    assert server["grpc.http2.min_ping_interval_without_data_ms"] == 10_000 < client["grpc.keepalive_time_ms"]
+    assert client["grpc.keepalive_permit_without_calls"] == 0
+    assert "grpc.max_connection_age_ms" not in server
+    aging = dict(server_options(keepalive_s=30, keepalive_timeout_s=10, min_ping_interval_s=10, connection_age_s=600))
+    assert aging["grpc.max_connection_age_ms"] == 600_000
+    assert not [name for name in (*server, *aging) if "age_grace" in name or "concurrent" in name]
+
+
+async def test_callers_connect_anew_after_a_while_and_streams_go_on() -> None:
+    async def stream(request: Any, context: Any) -> AsyncGenerator[Any, None]:
+        for position in range(6):
+            yield queued(position)
+            await asyncio.sleep(0.5)
+
+    def register(server: grpc.aio.Server) -> list[str]:
+        add_HarmonizeServiceServicer_to_server(Harmonize(stream), server)
+        return [HARMONIZE_NAME]
+
+    options = server_options(keepalive_s=30, keepalive_timeout_s=10, min_ping_interval_s=10, connection_age_s=1)
+    server = Server(register, Listener(grace_s=0.1, options=options))
+    await server.start()
+    try:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+            assert [event.queued.position async for event in harmonize(channel)] == list(range(6))
+            assert await statuses(channel, "") == ["SERVING"]
+    finally:
+        await server.stop()

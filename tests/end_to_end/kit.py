@@ -80,7 +80,7 @@ def painterly(*arguments: object, **changes: str) -> subprocess.CompletedProcess
     """Run ``painterly`` to its end; keywords are environment variables."""
     process = start(*arguments, **changes)
     try:
-        stdout, stderr = process.communicate(timeout=100)
+        stdout, stderr = process.communicate(timeout=250)
     finally:
         process.kill()
     return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
@@ -102,7 +102,7 @@ def service(name: str, **changes: str) -> Iterator[tuple[str, subprocess.Popen[s
         yield f"{line['host']}:{line['port']}", process
     finally:
         process.terminate()
-        process.communicate(timeout=30)
+        process.communicate(timeout=60)
 
 
 def until(condition: Callable[[], bool], timeout_s: float = 60.0) -> None:

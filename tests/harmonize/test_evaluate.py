@@ -124,7 +124,7 @@ async def test_evaluate_waits_for_no_job() -> None:
         job = service.stub.RunPass1(request(pb.RunPass1Request, 1))
         await next_of(job)
         assert (await service.stub.Evaluate(evaluate_request(), timeout=20)).HasField("report")
-        assert not service.queue.idle
+        assert not service.idle
         gate.opened.set()
         assert (await last_of(job)).HasField("result")
 

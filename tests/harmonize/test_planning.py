@@ -63,7 +63,7 @@ async def test_a_plan_waits_for_no_job() -> None:
                 break
         plan = await service.stub.Plan(plan_request(), timeout=20)
         assert plan.fits
-        assert not service.queue.idle
+        assert not service.idle
         call.cancel()
 
 

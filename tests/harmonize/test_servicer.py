@@ -27,7 +27,7 @@ from painterly_harmonize.algorithm.params import HarmonizeParams
 from painterly_harmonize.algorithm.style_level import painting_noise
 from painterly_harmonize.conversion import params_from_proto, params_to_proto
 from painterly_harmonize.images import mask_to_tensor, to_tensor
-from painterly_harmonize.servicer import StoredNetworks
+from painterly_harmonize.networks import StoredNetworks
 from tests.harmonize.toy import (
     CHECKSUM,
     HEIGHT_PX,
@@ -74,6 +74,7 @@ async def test_harmonize_streams_events_in_order_and_ends_with_the_result() -> N
     async with running() as service:
         events = [event async for event in service.stub.Harmonize(request(pb.HarmonizeRequest))]
     shown = [summary(event) for event in events if event.WhichOneof("event") != "frame" or event.frame.is_stage_result]
+    assert shown.pop(0) == ("accepted",)
     assert shown[0] == ("queued",)
     assert shown[-1] == ("result",)
     steps = [item for item in shown[1:-1] if item[2] in (0, 3) or item[0] == "stage result"]
@@ -349,6 +350,7 @@ async def test_missing_and_corrupt_weights_say_how_to_get_them(tmp_path: Path) -
         assert (error.code, error.reason) == (grpc.StatusCode.FAILED_PRECONDITION, reason)
         assert error.metadata["weights"] == "vgg16"
         assert "painterly weights fetch vgg16" in error.message
+        assert str(tmp_path) not in error.message
 
 
 @pytest.mark.weights
@@ -382,7 +384,7 @@ async def test_the_end_of_a_call_stops_the_optimizer_within_one_iteration(ending
                 if ending == "cancel" and event.progress.iteration == 5:
                     call.cancel()
         at_the_end = network.call_count
-        await until(lambda: service.queue.idle, 1)
+        await until(lambda: service.idle, 1)
         if ending == "deadline":
             assert isinstance(caught.value, grpc.aio.AioRpcError)
             assert caught.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
@@ -400,9 +402,9 @@ async def test_a_reader_that_left_mid_stream_stops_the_work() -> None:
         call = service.stub.Harmonize(asked)
         await next_of(call)
         await asyncio.sleep(1)
-        assert not service.queue.idle
+        assert not service.idle
         call.cancel()
-        await until(lambda: service.queue.idle, 2)
+        await until(lambda: service.idle, 2)
 
 
 async def test_a_slow_reader_misses_frames_but_nothing_that_must_arrive() -> None:
@@ -412,7 +414,7 @@ async def test_a_slow_reader_misses_frames_but_nothing_that_must_arrive() -> Non
     async with running() as service:
         call = service.stub.RunPass1(asked)
         first = await next_of(call)
-        await until(lambda: service.queue.idle, 60)
+        await until(lambda: service.idle, 60)
         rest = [event async for event in call]
     frames = [event.frame for event in rest if event.HasField("frame")]
     assert first.HasField("queued")
@@ -502,7 +504,8 @@ async def test_draining_lets_the_running_call_finish_and_sends_the_others_away()
         await next_of(active)
         waiting = service.stub.RunPass1(request(pb.RunPass1Request, 1))
         await next_of(waiting)
-        service.queue.drain(30)
+        service.front.drain()
+        service.worker.drain()
         sent_away = await failure(waiting)
         refused = await failure(service.stub.RunPass1(request(pb.RunPass1Request)))
         gate.opened.set()

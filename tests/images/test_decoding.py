@@ -324,6 +324,62 @@ def test_huge_avif_header_is_refused_without_memory() -> None:
     assert grown_kib < 64 * 1024
 
 
+def tiled_tiff(tile_side: int) -> bytes:
+    """Gray 64×64 in one tile, packed by deflate; the tile is as large as it says."""
+    body = zlib.compress(bytes(tile_side * tile_side))
+    tags = {256: 64, 257: 64, 258: 8, 259: 8, 262: 1, 277: 1, 322: tile_side, 323: tile_side, 324: 138, 325: len(body)}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + struct.pack("<I", 0) + bytes(4) + body
+
+
+def test_tiles_may_be_larger_than_the_picture() -> None:
+    np.testing.assert_array_equal(read(tiled_tiff(256), "L"), np.zeros((64, 64)))
+
+
+def test_huge_tiles_are_refused_without_memory() -> None:
+    data = tiled_tiff(16_000)
+    assert len(data) < 400_000
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    error = refusal(data)
+    grown_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert error.reason == error_reason_pb2.ERROR_REASON_IMAGE_UNDECODABLE
+    assert "tiles have sides of more than 4096 pixels" in error.message
+    assert grown_kib < 64 * 1024
+
+
+def test_a_jpeg_of_many_scans_is_refused() -> None:
+    """Each scan goes through the whole picture: with thousands of them a small file takes hours."""
+    data = saved(Image.fromarray(noise()), "JPEG", progressive=True)
+    last = data.rindex(b"\xff\xda")
+    scan = data[last:-2]
+    assert read(data[:-2] + scan * 80 + data[-2:]).shape == (20, 24, 3)
+    error = refusal(data[:-2] + scan * 100 + data[-2:])
+    assert error.reason == error_reason_pb2.ERROR_REASON_IMAGE_UNDECODABLE
+    assert "more than 100 scans" in error.message
+
+
+def run_length_bmp(body: bytes) -> bytes:
+    """64×64 pixels of a palette in which every color is black."""
+    head = struct.pack("<IiiHHIIiiII", 40, 64, 64, 1, 8, 1, len(body), 0, 0, 256, 0)
+    start = 14 + len(head) + 4 * 256
+    return b"BM" + struct.pack("<IHHI", start + len(body), 0, 0, start) + head + bytes(4 * 256) + body
+
+
+def test_long_run_lengths_are_refused() -> None:
+    """They are read byte by byte: 32 MiB would take most of a minute."""
+    np.testing.assert_array_equal(read(run_length_bmp(b"\x40\x07\0\0" * 64)), np.zeros((64, 64, 3)))
+    error = refusal(run_length_bmp(b"\x01\x07" * 2**19))
+    assert error.reason == error_reason_pb2.ERROR_REASON_IMAGE_UNDECODABLE
+    assert "run lengths of more than 1048576 bytes" in error.message
+
+
+def test_what_a_file_says_of_itself_is_told_in_one_short_line() -> None:
+    header, rest = png_header(64, 64)[:33], png_header(64, 64)[33:]
+    error = refusal(header + struct.pack(">I", 4) + b"\n\x1b[A" + b"\r\n\0\0" + bytes(4) + rest)
+    assert error.message.isprintable()
+    assert len(error.message) < 400
+
+
 def test_too_many_bytes_are_refused() -> None:
     error = refusal(bytes(MAX_ENCODED_IMAGE_BYTES + 1))
     assert error.reason == error_reason_pb2.ERROR_REASON_IMAGE_SIZE_OUT_OF_RANGE

@@ -70,7 +70,7 @@ def connect(tmp_path: Path) -> Connect:
 
     @contextlib.asynccontextmanager
     async def connected(store: WeightStore | None = None, **settings: Any) -> AsyncIterator[Stub]:
-        options = {"port": 0, "thread_count": 1, **settings}
+        options = {"port": 0, "threads": 1, **settings}
         server, listener = build_server(Settings(**options), store or WeightStore(tmp_path / "weights"))
         await server.start()
         try:

@@ -191,4 +191,6 @@ def test_weights_errors() -> None:
     assert missing.reason == reasons.ERROR_REASON_WEIGHTS_MISSING
     assert corrupt.reason == reasons.ERROR_REASON_WEIGHTS_CORRUPT
     assert missing.metadata == corrupt.metadata == {"weights": "u2net"}
-    assert "painterly weights fetch u2net" in missing.message
+    for error in (missing, corrupt):
+        assert "painterly weights fetch u2net" in error.message
+        assert "u2net.onnx" not in error.message

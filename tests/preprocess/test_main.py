@@ -62,7 +62,7 @@ def test_serves_until_told_to_stop(ending: str) -> None:
         ([], {"PAINTERLY_PREPROCESS_PORT": "many"}, ["PAINTERLY_PREPROCESS_PORT", "many"]),
         (["--host", ""], {}, ["host"]),
         (["--remove-bg-endpoint", "ftp://example.org"], {}, ["endpoint", "ftp://example.org"]),
-        ([], {"PAINTERLY_REMOVE_BG_API_KEY": "two words"}, ["api_key"]),
+        ([], {"PAINTERLY_REMOVE_BG_API_KEY": "two words"}, ["PAINTERLY_REMOVE_BG_API_KEY"]),
         (["--threads", "0"], {}, ["--threads"]),
     ],
 )

@@ -16,7 +16,6 @@ from painterly.errors import ErrorDetails, read_details
 from painterly.v1 import image_pb2
 from painterly.v1 import preprocess_service_pb2 as pb
 from painterly_images import decode
-from painterly_preprocess.settings import RemoveBgSettings
 from tests.preprocess.remove_bg_server import KEY, RemoveBgServer, error
 
 if TYPE_CHECKING:
@@ -248,7 +247,7 @@ async def test_prepare_takes_the_same_wishes(
 
 async def test_remove_bg_with_the_operators_key(connect: Any, encoded: Encoded, photo: Pixels, mask: Pixels) -> None:
     with RemoveBgServer().running() as server:
-        async with connect(remove_bg=RemoveBgSettings(endpoint=server.endpoint, api_key=KEY)) as stub:
+        async with connect(remove_bg_endpoint=server.endpoint, remove_bg_api_key=KEY) as stub:
             options = pb.RemoveBg(size=pb.REMOVE_BG_SIZE_FULL, type=pb.REMOVE_BG_TYPE_CAR)
             element, response = await removed(stub, encoded(photo), Removal(method=REMOVE_BG, remove_bg=options))
     assert ((element[..., 3] >= 128) ^ (mask > 0)).mean() < 0.01
@@ -260,7 +259,7 @@ async def test_remove_bg_with_the_operators_key(connect: Any, encoded: Encoded, 
 
 async def test_auto_sends_a_photo_away_only_when_asked_to(connect: Any, encoded: Encoded, photo: Pixels) -> None:
     with RemoveBgServer().running() as server:
-        async with connect(remove_bg=RemoveBgSettings(endpoint=server.endpoint, api_key=KEY)) as stub:
+        async with connect(remove_bg_endpoint=server.endpoint, remove_bg_api_key=KEY) as stub:
             _, response = await removed(stub, encoded(photo), Removal())
             assert response.method_used == GRABCUT
             assert server.paths == []
@@ -283,7 +282,7 @@ async def test_faults_of_remove_bg(
     connect: Any, encoded: Encoded, photo: Pixels, answer: Any, reason: str, code: str
 ) -> None:
     with RemoveBgServer([answer]).running() as server:
-        async with connect(remove_bg=RemoveBgSettings(endpoint=server.endpoint, api_key=KEY)) as stub:
+        async with connect(remove_bg_endpoint=server.endpoint, remove_bg_api_key=KEY) as stub:
             details = await refusal(refused(stub, encoded(photo), Removal(method=REMOVE_BG)), code)
     assert details.reason == reason
     assert details.retry_after_s == (200 if code == "RESOURCE_EXHAUSTED" else None)

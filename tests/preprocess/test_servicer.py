@@ -636,6 +636,7 @@ async def test_corrupt_weights(
         request = pb.RemoveBackgroundRequest(photo=encoded(photo), background_removal=wish)
         details = await refusal(stub.RemoveBackground(request), grpc.StatusCode.FAILED_PRECONDITION)
     assert (details.reason, details.metadata["weights"]) == ("WEIGHTS_CORRUPT", "u2net")
+    assert str(tmp_path) not in details.message
 
 
 @pytest.fixture
@@ -676,7 +677,7 @@ async def test_event_loop_stays_free_and_overload_is_refused(
     noise = np.random.default_rng(0).integers(0, 256, (900, 1200, 3), dtype=np.uint8)
     slow = pb.RemoveBackgroundRequest(photo=encoded(noise, "BMP"), background_removal=GRABCUT)
     quick = pb.ComposeRequest(element=encoded(element), painting=encoded(painting))
-    async with connect(thread_count=1, waiting_count=1) as stub:
+    async with connect(threads=1, queue_size=1) as stub:
         await stub.Compose(quick)
         running = asyncio.ensure_future(stub.RemoveBackground(slow))
         await asyncio.sleep(0.1)
@@ -694,7 +695,7 @@ async def test_event_loop_stays_free_and_overload_is_refused(
 
 
 async def test_calls_in_parallel_do_not_mix(connect: Any, encoded: Encoded, painting: Pixels) -> None:
-    async with connect(thread_count=4) as stub:
+    async with connect(threads=4) as stub:
 
         async def composed(red: int) -> tuple[int, ...]:
             element = np.full((20, 20, 4), (red, 0, 0, 255), dtype=np.uint8)

@@ -12,22 +12,22 @@ from painterly_preprocess.settings import Settings
 def test_defaults() -> None:
     settings = Settings()
     assert (settings.host, settings.port, settings.log_level) == ("127.0.0.1", 50051, "INFO")
-    assert settings.thread_count >= 1
+    assert settings.threads >= 1
 
 
 @pytest.mark.parametrize(
     "values",
     [
-        {"network_thread_count": 0},
+        {"network_threads": 0},
         {"port": -1},
         {"port": 65_536},
-        {"thread_count": 0},
-        {"waiting_count": -1},
+        {"threads": 0},
+        {"queue_size": -1},
         {"log_level": "LOUD"},
         {"host": ""},
     ],
 )
 def test_faults_name_setting_and_value(values: dict[str, Any]) -> None:
     ((name, value),) = values.items()
-    with pytest.raises(ValueError, match=f"^{name} must be .*{value}"):
+    with pytest.raises(ValueError, match=f"^--{name.replace('_', '-')} .* must be .*{value}"):
         Settings(**values)

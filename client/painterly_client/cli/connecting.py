@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from types import TracebackType
 
-from painterly_client import Client
+from painterly_client import Client, Reattachment
 from painterly_client._embedded import EmbeddedServer, EmbeddedServerFailed
 from painterly_client.cli.exits import is_server_trouble
+from painterly_client.cli.securing import credentials_of
 from painterly_client.cli.session import Session
 
 
@@ -16,10 +17,23 @@ class Services:
     """Context manager over a command's services.
 
     Those of ``needed`` that have no endpoint start at once, side by side; ``client`` waits for the one it is asked for.
-    On leaving they are stopped. Their logs are removed, unless the command fails in a way that they may explain.
+    ``reattachment`` and ``waits_when_busy`` are the harmonize client's. On leaving the services are stopped. Their logs
+    are removed, unless the command fails in a way that they may explain.
     """
 
-    def __init__(self, needed: Sequence[str], endpoints: Mapping[str, str | None], session: Session) -> None:
+    def __init__(
+        self,
+        needed: Sequence[str],
+        endpoints: Mapping[str, str | None],
+        session: Session,
+        *,
+        environment: Mapping[str, str] | None = None,
+        reattachment: Reattachment | None = None,
+        waits_when_busy: bool = False,
+    ) -> None:
+        """``environment`` are variables for those that start."""
+        self._environment = environment
+        self._reattachment, self._waits_when_busy = reattachment, waits_when_busy
         self._needed = needed
         self._endpoints = endpoints
         self._session = session
@@ -32,17 +46,27 @@ class Services:
             for service in self._needed:
                 if not self._endpoints.get(service):
                     self._session.say(f"starting the {service} service on this machine")
-                    self._servers[service] = server = EmbeddedServer(service)
+                    self._servers[service] = server = EmbeddedServer(service, environment=self._environment)
                     starting.callback(server.stop)
             self._stack = starting.pop_all()
         return self
 
     def client(self, service: str) -> Client:
         """A client of one service (``preprocess`` or ``harmonize``). Raises: EmbeddedServerFailed."""
-        endpoint = self._endpoints.get(service) or self._servers[service].endpoint()
+        given = self._endpoints.get(service)
+        endpoint = given or self._servers[service].endpoint()
+        # A service of our own knows nobody's certificates and tokens.
+        credentials = credentials_of(self._session) if given else None
         if service == "preprocess":
-            return self._stack.enter_context(Client(preprocess_endpoint=endpoint))
-        return self._stack.enter_context(Client(harmonize_endpoint=endpoint))
+            return self._stack.enter_context(Client(preprocess_endpoint=endpoint, credentials=credentials))
+        return self._stack.enter_context(
+            Client(
+                harmonize_endpoint=endpoint,
+                credentials=credentials,
+                reattachment=self._reattachment,
+                waits_when_busy=self._waits_when_busy,
+            )
+        )
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 
-from painterly_client import Frame, Stage
+from painterly_client import Reattachment
 from painterly_client.cli import options as opt
 from painterly_client.cli import placements
 from painterly_client.cli.connecting import Services
 from painterly_client.cli.cutting import REMOVAL_NAMES, given_flags, removal_from, removal_inputs, removal_options
 from painterly_client.cli.files import check_outputs, read_input
-from painterly_client.cli.following import destination_from, finish, follow, stream_options_from
+from painterly_client.cli.following import destination_from, stream_options_from, ways_on
+from painterly_client.cli.ordering import Order
 from painterly_client.cli.parameters import to_json
 from painterly_client.cli.recording import Keeper
+from painterly_client.cli.running import check_job_options, finish_order, run_order
 from painterly_client.cli.session import Session
 
 _PREPARED_NAMES = ("composite.png", "mask.png", "dilated_mask.png", "element.png")
@@ -53,10 +55,9 @@ class Prepared:
         more = {opt.flag_of(name): path for name, path in self._more.items()}
         return {"PAINTING": self.painting, "--composite": self.composite, "--mask": self.mask, **more}
 
-    def read(self) -> dict[str, bytes]:
-        """The files' bytes, as keyword arguments of the client's calls."""
-        files = {"painting": self.painting, "composite": self.composite, "mask": self.mask, **self._more}
-        return {name: read_input(name, path) for name, path in files.items()}
+    def files(self) -> dict[str, Path]:
+        """These files by the keyword of the client's calls."""
+        return {"painting": self.painting, "composite": self.composite, "mask": self.mask, **self._more}
 
 
 def _prepared_options(*, required: bool) -> Callable[[Any], Any]:
@@ -84,6 +85,7 @@ def _prepared_options(*, required: bool) -> Callable[[Any], Any]:
 @opt.stream_options
 @opt.endpoint_option("preprocess")
 @opt.endpoint_option("harmonize")
+@opt.job_options
 @opt.output_options
 @click.pass_context
 def harmonize(ctx: click.Context, /, pictures: tuple[Path, ...], out: Path, **options: Any) -> None:
@@ -91,12 +93,17 @@ def harmonize(ctx: click.Context, /, pictures: tuple[Path, ...], out: Path, **op
 
     With --composite and --mask, start from prepared files instead of a photo.
 
+    At a given harmonize endpoint the job outlives this command: a lost connection is taken up again by itself, and the
+    first Ctrl-C (or --detach) leaves the job there, for `painterly resume`; a second Ctrl-C cancels it. At a terminal,
+    f ends the running pass early with what it has.
+
     \b
     Examples:
       painterly harmonize boat.jpg seascape.jpg -o result.png --at 0.3,0.6 --height 0.4 --preset draft
       painterly harmonize boat.jpg seascape.jpg -o result.png --at auto --save-placement place.json
       painterly harmonize boat.jpg seascape.jpg -o result.png --frames frames --report report.html
       painterly harmonize --composite c.png --mask m.png seascape.jpg -o result.png --level 8
+      painterly harmonize boat.jpg seascape.jpg -o result.png --harmonize-endpoint gpu:50052 --detach
     """
     session = ctx.ensure_object(Session)
     photo, painting = _photo_and_painting(ctx, pictures, options)
@@ -112,24 +119,40 @@ def harmonize(ctx: click.Context, /, pictures: tuple[Path, ...], out: Path, **op
         if options["save_placement"]:
             check_outputs({"--save-placement": options["save_placement"]}, inputs)
     destination = destination_from(out, options, inputs, kept_names)
+    check_job_options(options)
     parameters, stream = opt.parameters_from(options), stream_options_from(destination, options)
     keeper = Keeper(destination.keep, session)
-    report_pictures: list[tuple[str, bytes]] = []
+    shown: dict[str, Path] = {}
     extra: dict[str, Any] = {}
-    with Services(needed, {name: options[f"{name}_endpoint"] for name in needed}, session) as services:
+    with _services(needed, options, session) as services:
         if photo is not None:
-            prepared, element, extra = _prepare(services, photo, painting, options, keeper)
-            report_pictures = [("photo", read_input("PHOTO", photo)), ("element", element)]
-            session.go_on = [_way_on(ctx, prepared, out)]
-        files = prepared.read()
-        client = services.client("harmonize")
-        finished = follow(
-            lambda: client.harmonize(**files, parameters=parameters, stream=stream),
-            destination,
-            session,
-            _stage_keeper(ctx, prepared, out, keeper, session),
+            prepared, extra = _prepare(services, photo, painting, options, keeper)
+            shown = {"photo": photo, "element": keeper.path("element.png")}
+        order = Order(
+            command="harmonize",
+            inputs=prepared.files(),
+            parameters=parameters,
+            stream=stream,
+            destination=destination,
+            shown=shown,
+            extra=extra,
+            again=_command(ctx, harmonize, prepared, out),
+            second_pass=_command(ctx, pass2, prepared, out, "--pass1", str(keeper.path("pass1.png"))),
         )
-    finish(finished, destination, session, [*report_pictures, *files.items()], extra)
+        if photo is not None:
+            session.go_on = ways_on(order)
+        run = run_order(services.client("harmonize"), order, options, session)
+    finish_order(run, order, session)
+
+
+def _services(needed: Sequence[str], options: dict[str, Any], session: Session) -> Services:
+    return Services(
+        needed,
+        {name: options[f"{name}_endpoint"] for name in needed},
+        session,
+        reattachment=Reattachment(give_up_after_s=options["give_up_after"]),
+        waits_when_busy=options["wait"],
+    )
 
 
 def _given(painting: Path, options: dict[str, Any]) -> Prepared:
@@ -140,23 +163,6 @@ def _given(painting: Path, options: dict[str, Any]) -> Prepared:
         dilated_mask=options["dilated_mask"],
         style_mask=options["style_mask"],
     )
-
-
-def _stage_keeper(
-    ctx: click.Context, prepared: Prepared, out: Path, keeper: Keeper, session: Session
-) -> Callable[[Frame], None]:
-    def keep(frame: Frame) -> None:
-        path = keeper.keep(f"{frame.stage.value}.png", frame.image)
-        if frame.stage is Stage.PASS1:
-            second = _command(ctx, pass2, prepared, out, "--pass1", str(path))
-            purpose = "or with the second pass alone, without post-processing"
-            session.go_on = [_way_on(ctx, prepared, out), (purpose, second)]
-
-    return keep
-
-
-def _way_on(ctx: click.Context, prepared: Prepared, out: Path) -> tuple[str, str]:
-    return "go on with", _command(ctx, harmonize, prepared, out)
 
 
 def _photo_and_painting(
@@ -182,7 +188,7 @@ def _photo_and_painting(
 
 def _prepare(
     services: Services, photo: Path, painting: Path, options: dict[str, Any], keeper: Keeper
-) -> tuple[Prepared, bytes, dict[str, Any]]:
+) -> tuple[Prepared, dict[str, Any]]:
     answer = services.client("preprocess").prepare(
         read_input("PHOTO", photo),
         read_input("PAINTING", painting),
@@ -208,11 +214,11 @@ def _prepare(
         **({"placement_reason": answer.placement_reason} if answer.placement_reason else {}),
         "dilation_used": to_json(answer.dilation_used),
     }
-    return prepared, answer.element, extra
+    return prepared, extra
 
 
 _REPLACED = (
-    *("out", "composite", "mask", "dilated_mask", "style_mask", "pass1"),
+    *("out", "composite", "mask", "dilated_mask", "style_mask", "pass1", "job_key"),
     *REMOVAL_NAMES,
     *placements.PLACEMENT_NAMES,
 )
@@ -228,22 +234,21 @@ def _run_pass(ctx: click.Context, painting: Path, out: Path, options: dict[str, 
     """Run one pass alone, from prepared files."""
     session = ctx.ensure_object(Session)
     prepared = _given(painting, options)
-    inputs = prepared.inputs()
-    files = prepared.read()
+    inputs, files = prepared.inputs(), prepared.files()
     if "pass1" in options:
-        inputs["--pass1"] = options["pass1"]
-        files["pass1_result"] = read_input("--pass1", options["pass1"])
+        inputs["--pass1"] = files["pass1_result"] = options["pass1"]
     destination = destination_from(out, options, inputs, [])
-    parameters = opt.parameters_from(options)
-    stream = stream_options_from(destination, options)
-    with Services(("harmonize",), {"harmonize": options["harmonize_endpoint"]}, session) as services:
-        client = services.client("harmonize")
-        call = client.run_pass2 if "pass1" in options else client.run_pass1
-        # The stage's result is the call's own, which goes to OUT.
-        finished = follow(
-            lambda: call(**files, parameters=parameters, stream=stream), destination, session, lambda _: None
-        )
-    finish(finished, destination, session, list(files.items()), {})
+    check_job_options(options)
+    order = Order(
+        command="pass2" if "pass1" in options else "pass1",
+        inputs=files,
+        parameters=opt.parameters_from(options),
+        stream=stream_options_from(destination, options),
+        destination=destination,
+    )
+    with _services(("harmonize",), options, session) as services:
+        run = run_order(services.client("harmonize"), order, options, session)
+    finish_order(run, order, session)
 
 
 @click.command()
@@ -253,6 +258,7 @@ def _run_pass(ctx: click.Context, painting: Path, out: Path, options: dict[str, 
 @opt.parameter_options(1)
 @opt.stream_options
 @opt.endpoint_option("harmonize")
+@opt.job_options
 @opt.output_options
 @click.pass_context
 def pass1(ctx: click.Context, /, painting: Path, out: Path, **options: Any) -> None:
@@ -273,6 +279,7 @@ def pass1(ctx: click.Context, /, painting: Path, out: Path, **options: Any) -> N
 @opt.parameter_options(2)
 @opt.stream_options
 @opt.endpoint_option("harmonize")
+@opt.job_options
 @opt.output_options
 @click.pass_context
 def pass2(ctx: click.Context, /, painting: Path, out: Path, **options: Any) -> None:

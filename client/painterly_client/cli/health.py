@@ -10,8 +10,10 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from painterly.limits import CHANNEL_OPTIONS
-from painterly_client.cli.exits import CommandFailed
+from painterly_client import Credentials
+from painterly_client._credentials import endpoint_of, open_channel
 from painterly_client.cli.options import output_options
+from painterly_client.cli.securing import credentials_of, security_options
 from painterly_client.cli.session import Session
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -45,6 +47,7 @@ def _endpoint_option(service: str) -> Callable[[_F], _F]:
 )
 @_endpoint_option("preprocess")
 @_endpoint_option("harmonize")
+@security_options
 @output_options
 @click.pass_context
 def health(
@@ -72,7 +75,11 @@ def health(
         targets = [(endpoints[service], _SERVICES[service])]
     else:
         raise click.UsageError(f"--service {service} needs an ENDPOINT to ask", ctx)
-    checks = [{"endpoint": where, "service": name, "status": ask(where, name, timeout)} for where, name in targets]
+    credentials = credentials_of(session)
+    checks = [
+        {"endpoint": where, "service": name, "status": ask(where, name, timeout, credentials)}
+        for where, name in targets
+    ]
     for check in checks:
         session.say(f"{check['endpoint']} {check['service'] or '(the whole server)'}: {check['status']}")
     serving = all(check["status"] == "SERVING" for check in checks)
@@ -81,10 +88,10 @@ def health(
         ctx.exit(1)
 
 
-def ask(endpoint: str, service: str, timeout_s: float) -> str:
+def ask(endpoint: str, service: str, timeout_s: float, credentials: Credentials) -> str:
     """A server's health status by name; UNREACHABLE, SERVICE_UNKNOWN or the status code when it gives none."""
     try:
-        with grpc.insecure_channel(endpoint, options=CHANNEL_OPTIONS) as channel:
+        with open_channel(endpoint_of("endpoint", endpoint, credentials), credentials, CHANNEL_OPTIONS) as channel:
             stub = health_pb2_grpc.HealthStub(channel)
             answer = stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=timeout_s)
             return str(health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status))
@@ -92,5 +99,3 @@ def ask(endpoint: str, service: str, timeout_s: float) -> str:
         code = error.code()
         names = {grpc.StatusCode.UNAVAILABLE: "UNREACHABLE", grpc.StatusCode.NOT_FOUND: "SERVICE_UNKNOWN"}
         return names.get(code, code.name)
-    except ValueError as error:
-        raise CommandFailed(f"{endpoint} is not an endpoint: {error}") from error

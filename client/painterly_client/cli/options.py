@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,6 +19,7 @@ from painterly_client import (
 )
 from painterly_client.cli.files import check_result_name
 from painterly_client.cli.parameters import read_parameters, with_flags
+from painterly_client.cli.securing import TOKEN, security_options
 from painterly_client.cli.session import Session
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -26,6 +28,7 @@ INPUT_FILE = click.Path(exists=True, dir_okay=False, readable=True, path_type=Pa
 OUTPUT_FILE = click.Path(dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
 
+_JOB_KEY = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _ITERATIONS = click.IntRange(1, 10_000)
 
 
@@ -92,14 +95,48 @@ result_option = click.option(
 
 
 def endpoint_option(service: str) -> Callable[[_F], _F]:
-    """``--preprocess-endpoint`` or ``--harmonize-endpoint``."""
-    return click.option(
+    """``--preprocess-endpoint`` or ``--harmonize-endpoint``, and what it takes to be let in there."""
+    option = click.option(
         f"--{service}-endpoint",
         envvar=f"PAINTERLY_{service.upper()}_ENDPOINT",
         show_envvar=True,
         metavar="HOST:PORT",
-        help=f"Use this {service} service. Without it one is started for this command.",
+        help=f"Use this {service} service, https://HOST:PORT if it speaks TLS. Without it one is started for this "
+        "command.",
     )
+    return add(option, security_options)
+
+
+def _check_job_key(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
+    if value is not None and not _JOB_KEY.fullmatch(value):
+        raise click.BadParameter(f"{value!r} must be 1 to 128 of A-Z a-z 0-9 . _ -")
+    return value
+
+
+give_up_option = click.option(
+    "--give-up-after",
+    type=Number(0),
+    default=600.0,
+    show_default=True,
+    metavar="S",
+    help="Seconds without a sign of a lost server after which to give up.",
+)
+
+job_options = add(
+    click.option(
+        "--job-key",
+        metavar="KEY",
+        callback=_check_job_key,
+        help="Name of the job at a given endpoint; the same command with the same key reads on. [default: made up]",
+    ),
+    click.option(
+        "--detach",
+        is_flag=True,
+        help="Leave the job to a given endpoint as soon as it is accepted; `painterly resume OUT` fetches it.",
+    ),
+    click.option("--wait", is_flag=True, help="Where the server has no room yet, wait and ask again."),
+    give_up_option,
+)
 
 
 def improvement_option(function: _F) -> _F:
@@ -189,6 +226,12 @@ stream_options = add(
         metavar="SECONDS",
         help="Least time between two frames; 0 for every iteration. [default: 1]",
     ),
+    click.option(
+        "--manifest",
+        type=OUTPUT_FILE,
+        metavar="FILE.json",
+        help="Write what the result was made from and with, for `painterly replay`.",
+    ),
     click.option("--report", type=OUTPUT_FILE, metavar="FILE.html", help="Write a page that shows the whole run."),
     click.option(
         "--keep", type=FOLDER, metavar="DIR", help="Where intermediate pictures go. [default: OUT's name + -work]"
@@ -230,15 +273,19 @@ def flag_of(name: str) -> str:
 
 
 def given_arguments(ctx: click.Context, command: click.Command, without: Sequence[str] = ()) -> list[str]:
-    """The options that were given on the command line and that ``command`` has too, as arguments for it."""
+    """The options that were given on the command line and that ``command`` has too, as arguments for it.
+
+    A token is left out: what is made of the arguments is shown and kept.
+    """
+    values = {**ctx.params, **ctx.ensure_object(Session).security}
     arguments: list[str] = []
     for param in command.params:
         given = ctx.get_parameter_source(param.name or "") is click.core.ParameterSource.COMMANDLINE
-        if not isinstance(param, click.Option) or not given or param.name in without:
+        if not isinstance(param, click.Option) or not given or param.name in (*without, TOKEN):
             continue
         flag, value = (
             param.opts[-1] if param.opts[-1].startswith("--") else param.opts[0],
-            ctx.params.get(param.name or ""),
+            values.get(param.name or ""),
         )
         if param.is_flag:
             arguments.append(flag)

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
-from painterly_client import Progress, Queued, Result, Stage
+from painterly_client import Accepted, Progress, Queued, Result, Stage
 
 _PLAIN_INTERVAL_S = 5.0
 
@@ -128,6 +128,16 @@ def stage_text(stage: Stage) -> str:
 def queue_text(event: Queued) -> str:
     """Where the job stands in the queue."""
     return "starts next" if event.position == 0 else f"waiting, {event.position} before this one"
+
+
+def resumption_text(event: Accepted) -> str:
+    """Where a job that was interrupted on the server goes on."""
+    if event.resumed_from is None:
+        place = "begins anew"
+    else:
+        place = f"goes on at {stage_text(event.resumed_from.stage)}, iteration {event.resumed_from.iteration}"
+    why = f" ({event.restart_reason.value.replace('_', ' ')})" if event.restart_reason else ""
+    return f"the job was interrupted on the server and {place}{why}"
 
 
 def level_text(result: Result) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,7 +24,7 @@ class Keeper:
 
     def __init__(self, directory: Path, session: Session) -> None:
         self._directory = directory
-        self._session = session
+        self.session = session
 
     def path(self, name: str) -> Path:
         """Where a kept picture is or would be."""
@@ -35,7 +35,7 @@ class Keeper:
         self._directory.mkdir(parents=True, exist_ok=True)
         path = self.path(name)
         write_whole(path, data)
-        self._session.kept[path.stem] = path
+        self.session.kept[path.stem] = path
         return path
 
 
@@ -60,6 +60,11 @@ class History:
     _stage_results: list[SampledFrame] = field(default_factory=list)
     _stride: int = 1
     _frame_count: int = 0
+
+    @property
+    def stage_result_count(self) -> int:
+        """How many passes have brought their result."""
+        return len(self._stage_results)
 
     @property
     def frames(self) -> list[SampledFrame]:
@@ -98,15 +103,18 @@ _OWN_FRAME = re.compile(r"\d{4,}-[a-z0-9]+-\d{4,}\.[a-z]+")
 class FrameFolder:
     """A folder that gets every frame as a file, and at the end ``index.json``, which lists them in order.
 
-    The frames that an earlier run's index lists are removed first; nothing else in the folder is touched.
+    The frames that an earlier run's index lists are removed first, or kept and gone on from when this run
+    ``continues`` that one; nothing else in the folder is touched.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, continues: bool = False) -> None:
         self.directory = directory
-        self._entries: list[dict[str, object]] = []
         directory.mkdir(parents=True, exist_ok=True)
-        for name in _listed_frames(directory / "index.json"):
-            (directory / name).unlink(missing_ok=True)
+        listed = _listed_frames(directory / "index.json")
+        self._entries = [dict(entry) for entry in listed] if continues else []
+        if not continues:
+            for entry in listed:
+                (directory / str(entry["file"])).unlink(missing_ok=True)
 
     @property
     def count(self) -> int:
@@ -114,14 +122,15 @@ class FrameFolder:
         return len(self._entries)
 
     def add(self, event: Frame) -> None:
-        """Write a frame as ``0007-pass1-0012.jpg``: its number, stage and iteration."""
+        """Write a frame as ``0007-pass1-0012.jpg``: its number, stage and iteration. The last one is not repeated."""
         stage = event.stage.value
+        place = {"stage": stage, "iteration": event.iteration, "is_stage_result": event.is_stage_result}
+        if self._entries and {**self._entries[-1], "file": None} == {**place, "file": None}:
+            return
         suffix = media_type_and_suffix(event.image)[1]
         name = f"{self.count + 1:04d}-{stage}-{event.iteration:04d}{suffix}"
         write_whole(self.directory / name, event.image)
-        self._entries.append(
-            {"file": name, "stage": stage, "iteration": event.iteration, "is_stage_result": event.is_stage_result}
-        )
+        self._entries.append({"file": name, **place})
 
     def write_index(self) -> None:
         """Write ``index.json``."""
@@ -129,9 +138,9 @@ class FrameFolder:
         write_whole(self.directory / "index.json", text.encode())
 
 
-def _listed_frames(index: Path) -> Sequence[str]:
+def _listed_frames(index: Path) -> Sequence[Mapping[str, object]]:
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        names = [entry["file"] for entry in json.loads(index.read_text("utf-8"))["frames"]]
+        entries = json.loads(index.read_text("utf-8"))["frames"]
         # Only names of our own making are removed, whatever the file says.
-        return [name for name in names if _OWN_FRAME.fullmatch(name)]
+        return [entry for entry in entries if _OWN_FRAME.fullmatch(entry["file"])]
     return []

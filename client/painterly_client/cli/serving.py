@@ -28,12 +28,13 @@ _STOP_TIMEOUT_S = 15.0
 def serve() -> None:
     """Run the services.
 
-    Their other settings come from the environment (PAINTERLY_PREPROCESS_..., PAINTERLY_HARMONIZE_...).
+    Their settings come from options, from the environment (PAINTERLY_PREPROCESS_..., PAINTERLY_HARMONIZE_...) and
+    from the file that PAINTERLY_CONFIG names; `painterly config show` prints them.
 
     \b
     Examples:
       painterly serve all
-      painterly serve harmonize --host 0.0.0.0 --port 50052
+      painterly serve harmonize --port 50052 --queue-size 8
     """
 
 
@@ -51,20 +52,26 @@ def _port_option(name: str, default: int) -> Callable[[_F], _F]:
     )
 
 
-@serve.command()
+# Its own options are not known here: the service may have been built by somebody else.
+_more_options = click.argument("more", nargs=-1, type=click.UNPROCESSED, metavar="[SERVICE OPTIONS]...")
+
+
+@serve.command(context_settings={"ignore_unknown_options": True})
 @_host_option
 @_port_option("--port", 50051)
-def preprocess(host: str | None, port: int | None) -> None:
-    """Run the preprocess service, in place of this process."""
-    _become(_command("preprocess", host, port))
+@_more_options
+def preprocess(host: str | None, port: int | None, more: tuple[str, ...]) -> None:
+    """Run the preprocess service, in place of this process. It has more options: painterly-preprocess --help."""
+    _become([*_command("preprocess", host, port), *more])
 
 
-@serve.command()
+@serve.command(context_settings={"ignore_unknown_options": True})
 @_host_option
 @_port_option("--port", 50052)
-def harmonize(host: str | None, port: int | None) -> None:
-    """Run the harmonize service, in place of this process."""
-    _become(_command("harmonize", host, port))
+@_more_options
+def harmonize(host: str | None, port: int | None, more: tuple[str, ...]) -> None:
+    """Run the harmonize service, in place of this process. It has more options: painterly-harmonize --help."""
+    _become([*_command("harmonize", host, port), *more])
 
 
 def _become(command: list[str]) -> None:

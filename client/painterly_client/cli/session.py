@@ -16,7 +16,8 @@ class Session:
     """One run of one command.
 
     ``kept`` are the pictures on disk by what they are; ``go_on`` are pairs of a purpose and the command that carries
-    on from them; ``logs`` are the log files of services that this command started.
+    on from them; ``logs`` are the log files of services that this command started. ``security`` holds the options for
+    servers that speak TLS or want a token, by name.
     """
 
     json_wanted: bool = False
@@ -24,6 +25,7 @@ class Session:
     kept: dict[str, Path] = field(default_factory=dict)
     go_on: list[tuple[str, str]] = field(default_factory=list)
     logs: list[Path] = field(default_factory=list)
+    security: dict[str, str | Path] = field(default_factory=dict, repr=False)
 
     def say(self, text: str) -> None:
         """Write a line for people to standard error, unless the command is to be quiet."""

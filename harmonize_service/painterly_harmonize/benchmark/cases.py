@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from painterly.errors import ServiceError
+from painterly.service_error import ServiceError
 from painterly.v1 import image_pb2
 from painterly_harmonize.algorithm.errors import AlgorithmError
 from painterly_harmonize.algorithm.masks import resize

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 import click
 import torch
 
+from painterly.configuration import available_cores
 from painterly_harmonize.algorithm.params import NetworkName, Preset
 from painterly_harmonize.algorithm.stage import MIN_LONG_SIDE_PX
 from painterly_harmonize.benchmark import tables
@@ -18,7 +19,7 @@ from painterly_harmonize.benchmark.errors import BAD_INPUT, INTERRUPTED, Benchma
 from painterly_harmonize.benchmark.measuring import find_device
 from painterly_harmonize.benchmark.plan import Plan, run_plan
 from painterly_harmonize.benchmark.report import Report
-from painterly_harmonize.settings import PRECISIONS, available_cores
+from painterly_harmonize.settings import PRECISIONS
 
 PROGRAM = "painterly bench"
 

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import torch
 
-from painterly.errors import ServiceError
+from painterly.service_error import ServiceError
 from painterly.weights import WeightsError, WeightStore
 from painterly_harmonize.algorithm.memory import release_memory
 from painterly_harmonize.algorithm.params import NetworkName

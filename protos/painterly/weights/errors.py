@@ -15,11 +15,15 @@ from pathlib import Path
 
 
 class WeightsError(Exception):
-    """Base of all errors of the weight store. ``name`` is the network asked for."""
+    """Base of all errors of the weight store. ``name`` is the network asked for.
 
-    def __init__(self, name: str, message: str) -> None:
+    ``told`` is what a service tells its callers: the message without this machine's paths.
+    """
+
+    def __init__(self, name: str, message: str, told: str | None = None) -> None:
         super().__init__(message)
         self.name = name
+        self.told = message if told is None else told
 
 
 class UnknownWeights(WeightsError):
@@ -34,7 +38,12 @@ class WeightsMissing(WeightsError):
     """The store does not hold the network. ``path`` is where it would be."""
 
     def __init__(self, name: str, path: Path) -> None:
-        super().__init__(name, f"weights {name} are missing: no file {path}; run: {fetch_command(name)}")
+        way_out = f"run: {fetch_command(name)}"
+        super().__init__(
+            name,
+            f"weights {name} are missing: no file {path}; {way_out}",
+            f"weights {name} are missing on this server; there {way_out}",
+        )
         self.path = path
 
 
@@ -42,7 +51,12 @@ class WeightsCorrupt(WeightsError):
     """The stored file is not the network. ``path`` is the file, ``problem`` what is wrong with it."""
 
     def __init__(self, name: str, path: Path, problem: str) -> None:
-        super().__init__(name, f"weights {name} are corrupt: {path}: {problem}; run: {fetch_command(name)}")
+        way_out = f"run: {fetch_command(name)}"
+        super().__init__(
+            name,
+            f"weights {name} are corrupt: {path}: {problem}; {way_out}",
+            f"weights {name} are corrupt on this server; there {way_out}",
+        )
         self.path = path
         self.problem = problem
 

@@ -77,6 +77,10 @@ class WeightStore:
         """The networks that the store knows, whether they are there or not."""
         return tuple(self._manifest)
 
+    def has(self, name: str) -> bool:
+        """Whether there is a file for the network; it is not read. Raises: UnknownWeights."""
+        return self._place(name).file.is_file()
+
     def path(self, name: str) -> Path:
         """The network's file, verified byte for byte by this very call.
 

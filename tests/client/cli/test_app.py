@@ -27,8 +27,9 @@ def test_the_commands_are_these() -> None:
     names = {" ".join(path) for path in ALL if len(path) == 1}
     assert names == {
         *("bench", "compose", "dilate", "harmonize", "health", "pass1", "pass2", "plan", "remove-background"),
-        *("evaluate", "prepare", "serve", "suggest", "weights"),
+        *("config", "evaluate", "jobs", "prepare", "replay", "resume", "serve", "suggest", "weights"),
     }
+    assert {path[1] for path in ALL if path[0] == "jobs" and len(path) == 2} == {"cancel", "list", "prune", "show"}
     assert {path[1] for path in ALL if path[0] == "serve" and len(path) == 2} == {"all", "harmonize", "preprocess"}
     assert {path[1] for path in ALL if path[0] == "weights" and len(path) == 2} == {"list", "fetch", "verify"}
 

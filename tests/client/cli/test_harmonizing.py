@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import Any
@@ -247,7 +248,11 @@ def test_after_a_failure_the_files_are_kept_and_the_told_command_goes_on(
         assert run(*shlex.split(command)[1:]).exit_code == 0, command
     assert len(preprocess.requests) == 1
     failed, resumed, pass2 = harmonize.requests
+    # The same request under another key: the first one belongs to the job that failed.
+    assert failed.job_key != resumed.job_key
+    resumed.job_key = failed.job_key
     assert resumed == failed
+    assert not list(Path().glob("*.job.json"))
     assert pass2.pass1_result.data == PASS1
     assert (pass2.composite.data, pass2.parameters.stylization_level) == (COMPOSITE, 8)
     assert Path("out.png").read_bytes() == RESULT
@@ -356,7 +361,7 @@ def test_a_result_that_cannot_be_written_is_saved_elsewhere(
     endpoint: str, harmonize: Harmonize, prepared: list[str]
 ) -> None:
     async def handler(request: Any, context: Any) -> AsyncGenerator[Any, None]:
-        Path("results").rmdir()
+        shutil.rmtree("results")
         Path("results").write_text("no folder any more")
         yield WHOLE_RUN[-1]
 
@@ -373,7 +378,7 @@ def test_a_bug_leaves_a_log_and_no_traceback(
     def broken(*_: object, **__: object) -> Callable[[], None]:
         raise ZeroDivisionError("one by none")
 
-    monkeypatch.setattr("painterly_client.cli.harmonizing.follow", broken)
+    monkeypatch.setattr("painterly_client.cli.detaching.follow", broken)
     outcome = run("harmonize", *prepared, "-o", "out.png")
     assert outcome.exit_code == 1
     assert lines_about(outcome.stderr, "painterly") == ["this is a bug: ZeroDivisionError: one by none"]

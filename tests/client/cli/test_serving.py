@@ -76,3 +76,12 @@ def test_a_service_that_cannot_start_ends_serve_all(monkeypatch: pytest.MonkeyPa
 
 def test_a_port_out_of_range_is_refused() -> None:
     assert run("serve", "harmonize", "--port", "70000").exit_code == 2
+
+
+def test_options_that_only_the_service_knows_are_passed_on() -> None:
+    command = [sys.executable, "-m", "painterly_client.cli", "serve", "preprocess", "--port", "0", "--threads", "0"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 2
+    assert done.stderr == (
+        "painterly-preprocess: --threads (or PAINTERLY_PREPROCESS_THREADS) must be from 1 to 1024, got 0\n"
+    )
