@@ -121,7 +121,8 @@ def test_without_a_server_behind_it_connections_are_reset() -> None:
         # Bound, so that nobody else takes the port, and not listening.
         silent.bind((HOST, 0))
         port = silent.getsockname()[1]
-        with Proxy(port) as proxy, connect(proxy, 30) as connection, pytest.raises(ConnectionResetError):
+        # It may be as early as while connecting.
+        with Proxy(port) as proxy, pytest.raises(ConnectionResetError), connect(proxy, 30) as connection:
             connection.recv(1)
 
 

@@ -37,7 +37,7 @@ from painterly_harmonize.job_events import accepted_event
 from painterly_harmonize.job_requests import KINDS, Kind, digest, read_order, require_job_key
 from painterly_harmonize.jobs import refusals
 from painterly_harmonize.jobs.front import Front, Submission
-from painterly_harmonize.jobs.records import JobRecord, StoredEvent, WorkerReport
+from painterly_harmonize.jobs.records import JobRecord, State, StoredEvent, WorkerReport
 from painterly_harmonize.jobs.streaming import Accepted, Seen, Waits, wait_of
 from painterly_harmonize.planning import Planner, Speed
 
@@ -284,11 +284,12 @@ async def _response(seen: Seen, make: type[_Response]) -> _Response:
         return response
     if isinstance(what, Accepted):
         record = what.record
+        waits_again = record.attempt > 0 and record.state in (State.QUEUED, State.PARKED)
         accepted = accepted_event(
             record.job_id,
             named=record.is_named,
             attempt=record.attempt,
-            at=record.resumed_from or (None if record.attempt == 0 else record.checkpoint_place),
+            at=record.checkpoint_place if waits_again else record.resumed_from,
             restart_reason=record.restart_reason,
         )
         return make(cursor=seen.cursor, accepted=accepted)

@@ -104,6 +104,19 @@ async def test_a_parked_job_goes_on_where_it_was_and_says_so() -> None:
     assert [each.stage for each in result.stage_times] == [pb.STAGE_PASS1, pb.STAGE_PASS2, pb.STAGE_POSTPROCESSING]
 
 
+async def test_a_second_reader_of_a_job_that_was_never_interrupted_is_told_so() -> None:
+    async with running(networks_of(toy_network(delay_s=0.02)), policy=QUICK) as service:
+        call = service.stub.Harmonize(named("k", 10_000))
+        job_id = (await accepted(call)).job_id
+        await until_progress(call, pb.STAGE_PASS1, 5)
+        record = service.store.get(job_id)
+        again = await accepted(service.stub.WatchJob(pb.WatchJobRequest(job_id=job_id)))
+        await service.stub.CancelJob(pb.CancelJobRequest(job_id=job_id))
+    assert record is not None
+    assert record.checkpoint_place is not None
+    assert (again.attempt, again.HasField("resumed_from")) == (1, False)
+
+
 async def test_a_checkpoint_of_other_weights_restarts_the_job_and_says_so(tmp_path: Path) -> None:
     async with running(networks_of(toy_network(delay_s=0.03)), policy=QUICK, folder=tmp_path) as service:
         call = service.stub.Harmonize(named("k", 60))

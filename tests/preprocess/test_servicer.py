@@ -703,4 +703,5 @@ async def test_calls_in_parallel_do_not_mix(connect: Any, encoded: Encoded, pain
             response = await stub.Compose(pb.ComposeRequest(element=encoded(element), painting=encoded(painting)))
             return tuple(decode(response.composite, "composite", "RGB")[30, 40])
 
-        assert await asyncio.gather(*(composed(red) for red in range(16))) == [(red, 0, 0) for red in range(16)]
+        # As many as may work and wait.
+        assert await asyncio.gather(*(composed(red) for red in range(12))) == [(red, 0, 0) for red in range(12)]

@@ -67,7 +67,6 @@ def run(inputs: Inputs, network: FeatureNetwork, count: int = 24) -> tuple[Curve
         "van_gogh_village_street_auvers.jpg",
         # Smooth: the other way around.
         pytest.param("hokusai_great_wave.jpg", marks=pytest.mark.slow),
-        pytest.param("cassatt_summertime.jpg", marks=pytest.mark.slow),
     ],
 )
 def test_losses_fall_and_content_rises_from_zero(painting: str, vgg16: FeatureNetwork) -> None:
