@@ -25,8 +25,8 @@ _FIT_RADIUS_PX, _FIT_EPSILON = 2, 1e-3
 class Canvas:
     """A job's pictures at the painting's own size, over the rectangle ``region`` that post-processing needs.
 
-    ``composite`` and ``painting`` are 1×3×h×w in the network's dtype, the weights of the blends are 1×1×h×w,
-    all over ``region``; ``whole_painting`` is all of it, and so is ``style_mask``.
+    ``composite`` and ``painting`` are 1×3×h×w in the network's dtype, the mask and the weights of the blends are
+    1×1×h×w, all over ``region``; ``whole_painting`` is all of it, and so is ``style_mask``.
     """
 
     def __init__(self, inputs: Inputs, *, like: Tensor, wide_blend: bool, truncate: bool) -> None:
@@ -37,9 +37,9 @@ class Canvas:
         self.region = region_around(inputs.mask, MARGIN_PX, 1)
         self.painting = self.region.crop(self.whole_painting)
         self.composite = self.region.crop(inputs.composite).to(like)
-        mask = self.region.crop(inputs.mask).to(like)
-        self.pass_weight = masks.blend_weight(mask, wide=wide_blend)
-        self.final_weight = masks.final_blend_weight(mask)
+        self.mask = self.region.crop(inputs.mask).to(like)
+        self.pass_weight = masks.blend_weight(self.mask, wide=wide_blend)
+        self.final_weight = masks.final_blend_weight(self.mask)
         self._truncate = truncate
 
     def carry_back(self, output: Tensor, working: Working) -> Tensor:

@@ -28,6 +28,8 @@ _CANDIDATE_BUDGET = 1_000_000
 _MAX_ANCHOR_STRIDE = 3
 # Searches for patches, each after the first in what the one before made.
 PATCH_ROUNDS = 2
+# An object is thin where less than this share of it is farther than a patch from its edge.
+_THIN_SHARE = 1 / 3
 
 
 def guided_fit(values: Tensor, guide: Tensor, radius: int, epsilon: float) -> tuple[Tensor, Tensor]:
@@ -156,6 +158,17 @@ def detail_gain(base: Tensor, detail: Tensor, support: Tensor, strength: float) 
         return 1.0
     root = (math.sqrt(max(b * b - a * c, 0.0)) - b) / a
     return min(max(root, _LEAST_DETAIL_GAIN), 1.0)
+
+
+def patch_rounds(mask: Tensor) -> int:
+    """How often to search for patches: twice, but once for a thin object, 1×1×H×W and above 0.5 inside.
+
+    Patches that are as wide as the object all hold its edges, and the second vote blurs these. Source: own rule.
+    """
+    inside = (mask > 0.5).to(torch.float32)
+    reach = 2 * PATCH_PX + 1
+    deep = 1 - torch.nn.functional.max_pool2d(1 - inside, reach, stride=1, padding=PATCH_PX)
+    return 1 if float(deep.sum()) < _THIN_SHARE * float(inside.sum()) else PATCH_ROUNDS
 
 
 def _numbered(

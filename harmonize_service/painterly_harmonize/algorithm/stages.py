@@ -204,7 +204,7 @@ class Stages:
                 self._check,
                 canvas.style_mask,
                 self._detail_strength(),
-                1 if self._params.parity.single_patch_search else postprocess.PATCH_ROUNDS,
+                1 if self._params.parity.single_patch_search else postprocess.patch_rounds(canvas.mask),
             ):
                 if isinstance(step, Tensor):
                     image = step
