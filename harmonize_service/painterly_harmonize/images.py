@@ -16,7 +16,7 @@ from painterly.v1 import harmonize_service_pb2 as pb
 from painterly_harmonize.algorithm.errors import AlgorithmError
 from painterly_harmonize.algorithm.masks import area_resize, reduced_size, to_bytes
 from painterly_harmonize.algorithm.stage import MIN_LONG_SIDE_PX, Inputs
-from painterly_images import decode, encode, require_same_size
+from painterly_images import decode, encode, is_lossy, require_same_size
 
 Request = pb.RunPass1Request | pb.RunPass2Request | pb.HarmonizeRequest
 
@@ -24,8 +24,6 @@ Request = pb.RunPass1Request | pb.RunPass2Request | pb.HarmonizeRequest
 _SENDABLE_BYTES = MAX_MESSAGE_BYTES * 9 // 10
 # Every format holds a picture with sides up to this.
 _ALL_FORMATS_SIDE_PX = 16_383
-
-LOSSY_RESULT_FORMATS = frozenset({image_pb2.IMAGE_FORMAT_JPEG})
 
 
 # The painting first: the others must have its size.
@@ -142,8 +140,9 @@ def require_sendable(painting: NDArray[np.uint8], result_format: image_pb2.Image
     The painting, uint8 H×W×3, stands for the results: of its size and much of the same content. Each goes out in one
     message, the stages' as PNG.
 
-    Raises: ServiceError IMAGE_SIZE_OUT_OF_RANGE.
+    Raises: ServiceError IMAGE_SIZE_OUT_OF_RANGE; FORMAT_UNSUITABLE where this server cannot write the format.
     """
+    encode(painting[:1, :1], result_format)
     if painting.nbytes <= _SENDABLE_BYTES and max(painting.shape) <= _ALL_FORMATS_SIDE_PX:
         return
     for image_format in {image_pb2.IMAGE_FORMAT_PNG, result_format}:
@@ -181,7 +180,7 @@ def encode_result(pixels: NDArray[np.uint8], image_format: image_pb2.ImageFormat
     Raises: RuntimeError when the encoded picture is not the same, which only a bug could cause.
     """
     image = encode(pixels, image_format)
-    if image.format not in LOSSY_RESULT_FORMATS and not np.array_equal(decode(image, "image", "RGB"), pixels):
+    if not is_lossy(image.format, None) and not np.array_equal(decode(image, "image", "RGB"), pixels):
         raise RuntimeError(f"encoding as {image_pb2.ImageFormat.Name(image.format)} changed the picture")
     return image
 

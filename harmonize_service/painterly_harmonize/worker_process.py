@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import gc
 import importlib
 import json
 import logging
@@ -131,6 +132,8 @@ def work(
         is_abandoned = follow_orders(worker)
     else:
         _follow_signals(worker, settings.drain_s)
+    # What was imported stays to the end: collections between stages need not look through it.
+    gc.freeze()
     logger.info("computing on %s in %s, %d CPU threads", describe_device(device), settings.precision, settings.threads)
     try:
         worker.run()

@@ -34,6 +34,9 @@ from painterly_harmonize.benchmark.measuring import weights_path
 from painterly_harmonize.settings import set_up_torch
 from tests.benchmarks.paper_case import load_inputs, preset_params
 
+# A job that was cancelled has ended.
+_REST_S = 2.0
+
 
 def png(picture: Tensor) -> bytes:
     """A 1×C×H×W picture in [0, 1] as a file."""
@@ -49,13 +52,12 @@ def through_the_service(client: Client, files: dict[str, Any], preset: Preset) -
     parameters = HarmonizeParameters(preset=preset)
     every = StreamOptions(progress_interval_s=0.0, frame_interval_s=0.0)
     times: list[float] = []
-    events = client.harmonize(**files, parameters=parameters, stream=every)
-    for event in events:
-        if isinstance(event, Frame):
-            times.append(time.perf_counter() - begin)
-            if event.iteration >= 1:
-                events.close()  # type: ignore[attr-defined]
-                break
+    with client.harmonize(**files, parameters=parameters, stream=every) as events:
+        for event in events:
+            if isinstance(event, Frame):
+                times.append(time.perf_counter() - begin)
+                if event.iteration >= 1:
+                    break
     return times[0], times[-1]
 
 
@@ -105,7 +107,9 @@ def main() -> None:
                 files = {name: png(getattr(inputs, name)) for name in ("composite", "painting", "mask")}
                 ours, plain = [], []
                 for _ in range(options.runs + 1):
+                    time.sleep(_REST_S)
                     ours.append(through_the_service(client, files, Preset[options.preset.upper()]))
+                    time.sleep(_REST_S)
                     plain.append(directly(inputs, params, network, styles))
                 medians = [statistics.median(run[i] for run in runs[1:]) for i in (0, 1) for runs in (ours, plain)]
                 print(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from PIL import features
 
 from painterly.errors import ServiceError, reason_name
 from painterly.limits import MAX_MESSAGE_BYTES
@@ -123,9 +124,11 @@ def test_results_in_lossless_formats_keep_every_byte(name: str) -> None:
     assert np.array_equal(decode(image, "image", "RGB"), pixels)
 
 
-def test_a_lossy_result_is_what_was_asked_for() -> None:
-    image = encode_result(scene().composite, image_pb2.IMAGE_FORMAT_JPEG)
-    assert (image.format, image.width_px, image.height_px) == (image_pb2.IMAGE_FORMAT_JPEG, 80, 64)
+@pytest.mark.parametrize("chosen", [image_pb2.IMAGE_FORMAT_JPEG, image_pb2.IMAGE_FORMAT_AVIF])
+def test_a_lossy_result_is_what_was_asked_for(chosen: image_pb2.ImageFormat.ValueType) -> None:
+    image = encode_result(scene().composite, chosen)
+    assert (image.format, image.width_px, image.height_px) == (chosen, 80, 64)
+    assert not np.array_equal(decode(image, "image", "RGB"), scene().composite)
 
 
 def test_a_lossless_result_that_changed_is_a_bug(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,6 +164,15 @@ def test_a_picture_wider_than_webp_allows_is_refused_before_the_work() -> None:
     require_sendable(wide, image_pb2.IMAGE_FORMAT_PNG)
     with pytest.raises(ServiceError, match="WebP"):
         require_sendable(wide, image_pb2.IMAGE_FORMAT_WEBP)
+
+
+def test_a_format_that_this_server_cannot_write_is_refused_before_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    small = np.zeros((16, 16, 3), dtype=np.uint8)
+    require_sendable(small, image_pb2.IMAGE_FORMAT_AVIF)
+    monkeypatch.setattr(features, "check", lambda _: False)
+    with pytest.raises(ServiceError, match="no AVIF codec") as caught:
+        require_sendable(small, image_pb2.IMAGE_FORMAT_AVIF)
+    assert (reason_name(caught.value.reason), caught.value.field) == ("FORMAT_UNSUITABLE", "stream.result_format")
 
 
 def test_a_style_mask_is_read_and_checked() -> None:

@@ -23,6 +23,8 @@ from painterly_client import (
 from painterly_client.cli import report
 from painterly_client.cli.exits import CommandFailed
 from painterly_client.cli.files import (
+    LOSSY_SUFFIXES,
+    RESULT_FORMATS,
     check_outputs,
     make_folder,
     media_type_and_suffix,
@@ -206,8 +208,9 @@ def finish(finished: Finished, order: Order, session: Session) -> None:
 
 def _say_where(finished: Finished, destination: Destination, session: Session) -> None:
     result = finished.result
-    if destination.out.suffix.lower() in (".jpg", ".jpeg"):
-        session.say("note: JPEG is lossy; .png .tif .bmp .webp keep the painting's own pixels exactly")
+    if destination.out.suffix.lower() in LOSSY_SUFFIXES:
+        name = RESULT_FORMATS[destination.out.suffix.lower()]
+        session.say(f"note: {name} is lossy; .png .tif .bmp .webp keep the painting's own pixels exactly")
     if destination.out.suffix.lower() == ".webp":
         session.say("note: .webp results are written lossless and keep the painting's own pixels exactly")
     seconds = sum(result.stage_times_s.values())
