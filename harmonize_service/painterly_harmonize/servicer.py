@@ -37,7 +37,7 @@ from painterly_harmonize.job_events import accepted_event
 from painterly_harmonize.job_requests import KINDS, Kind, digest, read_order, require_job_key
 from painterly_harmonize.jobs import refusals
 from painterly_harmonize.jobs.front import Front, Submission
-from painterly_harmonize.jobs.records import JobRecord, State, StoredEvent, WorkerReport
+from painterly_harmonize.jobs.records import JobRecord, Place, State, StoredEvent, WorkerReport
 from painterly_harmonize.jobs.streaming import Accepted, Seen, Waits, wait_of
 from painterly_harmonize.planning import Planner, Speed
 
@@ -284,15 +284,23 @@ async def _response(seen: Seen, make: type[_Response]) -> _Response:
         return response
     if isinstance(what, Accepted):
         record = what.record
-        waits_again = record.attempt > 0 and record.state in (State.QUEUED, State.PARKED)
         accepted = accepted_event(
             record.job_id,
             named=record.is_named,
             attempt=record.attempt,
-            at=record.checkpoint_place if waits_again else record.resumed_from,
+            at=_goes_on_at(record),
             restart_reason=record.restart_reason,
         )
         return make(cursor=seen.cursor, accepted=accepted)
     if isinstance(what, Waits):
         return make(cursor=seen.cursor, queued=queued_event(what))
     return make(cursor=seen.cursor, heartbeat=pb.HeartbeatEvent())
+
+
+def _goes_on_at(record: JobRecord) -> Place | None:
+    """Where an interrupted job goes on, as far as it is known; None for one that begins, or began, at its begin."""
+    if record.state in (State.QUEUED, State.PARKED):
+        return record.checkpoint_place
+    # A worker that has just taken it up again has not said yet where.
+    is_taken_up = record.state is State.RUNNING and record.attempt > 1 and not record.restart_reason
+    return record.resumed_from or (record.checkpoint_place if is_taken_up else None)

@@ -38,7 +38,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 PATIENT = Reattachment(initial_backoff_s=0.05, max_backoff_s=0.5, idle_timeout_s=1.5, give_up_after_s=300)
 EVERY = StreamOptions(progress_interval_s=0.0, frame_interval_s=0.0)
-PACE_S = 0.02
+PACE_S = 0.04
 
 
 @pytest.fixture(scope="module")
@@ -220,7 +220,7 @@ def test_a_detached_job_is_parked_and_goes_on_from_its_checkpoint(
 
 def test_a_second_ctrl_c_cancels_on_the_server(server: ToyServer, tmp_path: Path) -> None:
     folder = tmp_path / "cancelled"
-    process = start(*arguments(folder, server, "--frames", folder / "f"))
+    process = start(*arguments(folder, server, "--frames", folder / "f", "--pass1-iterations", 10_000))
     try:
         until(lambda: len(list(folder.glob("f/*-pass1-*"))) >= 3, 60)
         job_id = read_job_file(folder / "out.png.job.json").job_id

@@ -10,6 +10,7 @@ from painterly_client import (
     Client,
     EventStream,
     JobNotFound,
+    JobState,
     PainterlyError,
     PreconditionFailed,
     ServerBusy,
@@ -116,8 +117,8 @@ def leave_job(client: Client, tracker: Tracker, session: Session) -> None:
 def _interrupted(client: Client, tracker: Tracker, session: Session) -> CommandFailed:
     """The first Ctrl-C has come; a second one soon after it cancels the job."""
     file = tracker.file
-    session.say(f"detaching from {file.name}; Ctrl-C once more within {SECOND_STEP_S:g} s cancels it")
     try:
+        session.say(f"detaching from {file.name}; Ctrl-C once more within {SECOND_STEP_S:g} s cancels it")
         time.sleep(SECOND_STEP_S)
     except KeyboardInterrupt:
         return _cancelled(client, tracker, session)
@@ -130,7 +131,10 @@ def _interrupted(client: Client, tracker: Tracker, session: Session) -> CommandF
 def _cancelled(client: Client, tracker: Tracker, session: Session) -> CommandFailed:
     file = tracker.file
     try:
-        client.cancel_job(file.job_id or client.get_job(job_key=file.job_key).job_id)
+        job = client.cancel_job(file.job_id or client.get_job(job_key=file.job_key).job_id)
+        if job.state is JobState.SUCCEEDED:
+            session.go_on = [("fetch its result with", file.resume_command()), *session.go_on]
+            return CommandFailed(f"interrupted; {file.name} had ended already", INTERRUPTED, reason="INTERRUPTED")
     except JobNotFound:
         pass  # it had not come so far as to be a job
     except PainterlyError as error:

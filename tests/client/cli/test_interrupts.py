@@ -11,6 +11,8 @@ from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from painterly.v1 import harmonize_service_pb2 as pb
 from tests.client.cli.kit import PASS1, PREVIEW, WHOLE_RUN, lines_about, one_json, start, write_pictures
 from tests.client.job_kit import accepted
@@ -76,10 +78,12 @@ def test_ctrl_c_detaches_from_a_named_job_and_keeps_what_is_done(endpoint: str, 
     assert not Path("out.png").exists()
 
 
-def test_a_second_ctrl_c_cancels_the_job(endpoint: str, harmonize: Harmonize) -> None:
+@pytest.mark.parametrize("has_ended", [False, True], ids=["in time", "too late"])
+def test_a_second_ctrl_c_cancels_the_job(endpoint: str, harmonize: Harmonize, has_ended: bool) -> None:
     async def handler(request: Any, context: Any) -> AsyncGenerator[Any, None]:
         if isinstance(request, pb.CancelJobRequest):
-            job = pb.Job(job_id="j1", kind=pb.JOB_KIND_HARMONIZE, state=pb.JOB_STATE_CANCELLED)
+            state = pb.JOB_STATE_SUCCEEDED if has_ended else pb.JOB_STATE_CANCELLED
+            job = pb.Job(job_id="j1", kind=pb.JOB_KIND_HARMONIZE, state=state)
             yield pb.CancelJobResponse(job=job)
             return
         yield accepted()
@@ -100,9 +104,12 @@ def test_a_second_ctrl_c_cancels_the_job(endpoint: str, harmonize: Harmonize) ->
     finally:
         process.kill()
     assert process.returncode == 130
-    assert lines_about(stderr, "painterly") == ["interrupted; job j1 is cancelled"]
+    what = "had ended already" if has_ended else "is cancelled"
+    assert lines_about(stderr, "painterly") == [f"interrupted; job j1 {what}"]
     assert harmonize.requests[1:] == [pb.CancelJobRequest(job_id="j1")]
-    assert not Path("out.png.job.json").exists()
+    # A result that is there is not thrown away.
+    assert Path("out.png.job.json").exists() is has_ended
+    assert lines_about(stderr, "fetch its result with") == ["painterly resume out.png"] * has_ended
 
 
 def job_text() -> str:
