@@ -111,6 +111,7 @@ def test_the_largest_pictures_do_not_stay_in_memory(service: Service) -> None:
                 assert answer.faults == (), name
                 assert answer.code in (grpc.StatusCode.OK, grpc.StatusCode.INVALID_ARGUMENT), name
             held.append(sample(service.process.pid).rss_bytes)
+    print(f"{service.name} holds after each round, MiB: {[each >> 20 for each in held]}")
     assert held[-1] < held[0] + MEMORY_SLACK_BYTES
 
 

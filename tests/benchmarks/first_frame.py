@@ -9,7 +9,7 @@ real weights, warm: the first job of each case is not counted. Each is cancelled
 from __future__ import annotations
 
 import argparse
-import io
+import contextlib
 import json
 import statistics
 import subprocess
@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from painterly.configuration import available_cores
+from painterly.v1 import image_pb2
 from painterly_client import Client, Frame, HarmonizeParameters, Preset, StreamOptions
 from painterly_harmonize.algorithm.params import HarmonizeParams, NetworkName
 from painterly_harmonize.algorithm.pipeline import harmonize
@@ -32,6 +32,7 @@ from painterly_harmonize.algorithm.style_cache import StyleCache
 from painterly_harmonize.algorithm.vgg import FeatureNetwork, load_network
 from painterly_harmonize.benchmark.measuring import weights_path
 from painterly_harmonize.settings import set_up_torch
+from painterly_images import encode
 from tests.benchmarks.paper_case import load_inputs, preset_params
 
 # A job that was cancelled has ended.
@@ -41,40 +42,30 @@ _REST_S = 2.0
 def png(picture: Tensor) -> bytes:
     """A 1×C×H×W picture in [0, 1] as a file."""
     pixels = (picture[0] * 255).round().to(torch.uint8).permute(1, 2, 0).squeeze(-1).numpy()
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return buffer.getvalue()
+    return encode(pixels, image_pb2.IMAGE_FORMAT_PNG).data
 
 
-def through_the_service(client: Client, files: dict[str, Any], preset: Preset) -> tuple[float, float]:
-    """Seconds from the call to its first frame, and to that of the first iteration."""
+def through_the_service(client: Client, files: dict[str, Any], preset: Preset) -> float:
+    """Seconds from the call to the frame of the first iteration."""
     begin = time.perf_counter()
-    parameters = HarmonizeParameters(preset=preset)
     every = StreamOptions(progress_interval_s=0.0, frame_interval_s=0.0)
-    times: list[float] = []
-    with client.harmonize(**files, parameters=parameters, stream=every) as events:
+    with client.harmonize(**files, parameters=HarmonizeParameters(preset=preset), stream=every) as events:
         for event in events:
-            if isinstance(event, Frame):
-                times.append(time.perf_counter() - begin)
-                if event.iteration >= 1:
-                    break
-    return times[0], times[-1]
+            if isinstance(event, Frame) and event.iteration >= 1:
+                return time.perf_counter() - begin
+    raise AssertionError("the job ended without a frame")
 
 
-def directly(
-    inputs: Inputs, params: HarmonizeParams, network: FeatureNetwork, styles: StyleCache
-) -> tuple[float, float]:
+def directly(inputs: Inputs, params: HarmonizeParams, network: FeatureNetwork, styles: StyleCache) -> float:
     """The same without a service, without encoding."""
     begin = time.perf_counter()
-    times: list[float] = []
     for event in harmonize(inputs, params, network, lambda: False, styles):
-        if isinstance(event, Iterate):
-            times.append(time.perf_counter() - begin)
-            if event.iteration >= 1:
-                break
-    return times[0], times[-1]
+        if isinstance(event, Iterate) and event.iteration >= 1:
+            return time.perf_counter() - begin
+    raise AssertionError("the run ended without an iteration")
 
 
+@contextlib.contextmanager
 def serving(threads: int) -> Iterator[str]:
     """The real service; its endpoint."""
     command = [sys.executable, "-m", "painterly_harmonize", "--port", "0", "--exit-with-stdin", "--device", "cpu"]
@@ -99,23 +90,19 @@ def main() -> None:
     network = load_network(NetworkName.VGG16, weights_path(NetworkName.VGG16), torch.device("cpu"))
     params = preset_params(options.preset)
     styles = StyleCache()
-    print("case        first frame, s: service  directly   iteration 1, s: service  directly")
-    for endpoint in serving(options.threads):
-        with Client(harmonize_endpoint=endpoint) as client:
-            for case in options.cases:
-                inputs = load_inputs(case, options.size)
-                files = {name: png(getattr(inputs, name)) for name in ("composite", "painting", "mask")}
-                ours, plain = [], []
-                for _ in range(options.runs + 1):
-                    time.sleep(_REST_S)
-                    ours.append(through_the_service(client, files, Preset[options.preset.upper()]))
-                    time.sleep(_REST_S)
-                    plain.append(directly(inputs, params, network, styles))
-                medians = [statistics.median(run[i] for run in runs[1:]) for i in (0, 1) for runs in (ours, plain)]
-                print(
-                    f"{case.name:12}{medians[0]:23.2f}{medians[1]:10.2f}{medians[2]:25.2f}{medians[3]:10.2f}",
-                    flush=True,
-                )
+    print("case         service, s  directly, s")
+    with serving(options.threads) as endpoint, Client(harmonize_endpoint=endpoint) as client:
+        for case in options.cases:
+            inputs = load_inputs(case, options.size)
+            files = {name: png(getattr(inputs, name)) for name in ("composite", "painting", "mask")}
+            ours, plain = [], []
+            for _ in range(options.runs + 1):
+                time.sleep(_REST_S)
+                ours.append(through_the_service(client, files, Preset[options.preset.upper()]))
+                time.sleep(_REST_S)
+                plain.append(directly(inputs, params, network, styles))
+            medians = (statistics.median(times[1:]) for times in (ours, plain))
+            print(f"{case.name:12}" + "".join(f"{median:12.2f}" for median in medians), flush=True)
 
 
 if __name__ == "__main__":
