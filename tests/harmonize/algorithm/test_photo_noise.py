@@ -7,7 +7,13 @@ import torch
 from torch import Tensor
 
 from painterly_harmonize.algorithm.masks import gaussian_blur
-from painterly_harmonize.algorithm.photo_noise import LEAST_NOISE, sensor_noise, without_noise
+from painterly_harmonize.algorithm.photo_noise import (
+    LEAST_NOISE,
+    cosine_blocks,
+    sensor_noise,
+    threshold_blocks,
+    without_noise,
+)
 from tests.harmonize.algorithm.toy import rectangle_mask
 
 HEIGHT, WIDTH = 150, 90
@@ -72,3 +78,37 @@ def test_bands_leave_no_trace() -> None:
     whole = torch.ones(1, 1, HEIGHT, WIDTH)
     found = without_noise(row + noise(3, 0, 0), whole)
     torch.testing.assert_close(found[..., 20:130, :], found[..., 20:21, :].expand(1, 3, 110, WIDTH))
+
+
+def test_the_blocks_basis_is_orthonormal() -> None:
+    basis = cosine_blocks(torch.device("cpu"), torch.float64).flatten(1)
+    torch.testing.assert_close(basis @ basis.T, torch.eye(64, dtype=torch.float64))
+    torch.testing.assert_close(basis[0], torch.full((64,), 1 / 8, dtype=torch.float64))
+
+
+def test_without_a_threshold_a_picture_stays() -> None:
+    picture = shapes() + noise(3, 10, 7)
+    torch.testing.assert_close(threshold_blocks(picture, 0.0), picture, atol=1e-5, rtol=0)
+
+
+def test_above_all_coefficients_blocks_become_their_means() -> None:
+    picture = (shapes() + noise(3, 10, 8)).double()
+    padded = torch.nn.functional.pad(picture, (7, 7, 7, 7), mode="replicate")
+    twice = torch.nn.functional.avg_pool2d(torch.nn.functional.avg_pool2d(padded, 8, stride=1), 8, stride=1)
+    torch.testing.assert_close(threshold_blocks(picture, 1e6), twice)
+
+
+def test_a_pixel_is_the_weighted_mean_of_the_blocks_over_it() -> None:
+    picture = noise(1, 20, 9).double()
+    threshold, (y, x) = 30 / 255, (70, 40)
+    basis = cosine_blocks(torch.device("cpu"), torch.float64)[:, 0]
+    total, weights = 0.0, 0.0
+    for top in range(y - 7, y + 1):
+        for left in range(x - 7, x + 1):
+            coefficients = (basis * picture[0, 0, top : top + 8, left : left + 8]).sum((1, 2))
+            kept = coefficients.abs() > threshold
+            kept[0] = True
+            rebuilt = (basis * (coefficients * kept)[:, None, None]).sum(0)
+            weight = 1 / float(kept.sum())
+            total, weights = total + weight * float(rebuilt[y - top, x - left]), weights + weight
+    assert float(threshold_blocks(picture, threshold)[0, 0, y, x]) == pytest.approx(total / weights, abs=1e-9)
