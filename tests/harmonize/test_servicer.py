@@ -137,7 +137,7 @@ async def test_the_result_says_how_it_came_about_and_keeps_the_painting() -> Non
     assert result.painting_noise == pytest.approx(painting_noise(to_tensor(made.painting, CPU)))
     assert result.pass2_weights.content == 2.0
     assert result.pass2_weights.style == estimate.level
-    assert result.pass2_weights.histogram == pytest.approx(10 * estimate.level)
+    assert result.pass2_weights.histogram == estimate.level
     assert (result.device, result.weights_checksum) == ("cpu", CHECKSUM)
     assert [time.stage for time in result.stage_times] == [pb.STAGE_PASS1, pb.STAGE_PASS2, pb.STAGE_POSTPROCESSING]
     durations = [time.duration.ToMicroseconds() / 1e6 for time in result.stage_times]

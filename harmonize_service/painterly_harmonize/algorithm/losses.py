@@ -42,28 +42,46 @@ def content_gradient(features: Tensor, target: Tensor, mask: Tensor, position_co
     return mask * (features - target) * (2 / (features.shape[0] * position_count))
 
 
-def quantile_table(style_values: Tensor, count: int) -> Tensor:
-    """The value that each rank takes, C×count: interpolated quantiles of the C×n style values. Source: section 3.5."""
-    ordered = style_values.sort(dim=1).values
-    available = ordered.shape[1]
-    ranks = torch.arange(count, device=ordered.device, dtype=torch.float64)
+def quantile_table(style_values: Tensor, count: int, counts: Tensor | None = None) -> Tensor:
+    """The value that each rank takes, C×count: interpolated quantiles of the C×n style values. Source: section 3.5.
+
+    With ``counts`` (n whole numbers of at least 1) each value stands there so many times.
+    """
+    if counts is None:
+        counts = torch.ones_like(style_values[0], dtype=torch.int64)
+    available = int(counts.sum())
+    ranks = torch.arange(count, device=style_values.device, dtype=torch.float64)
     position = ((ranks + 0.5) * (available / max(count, 1)) - 0.5).clamp(0, available - 1)
     lower = position.floor().long()
     upper = (lower + 1).clamp(max=available - 1)
-    fraction = (position - lower).to(ordered.dtype)
-    return ordered[:, lower] * (1 - fraction) + ordered[:, upper] * fraction
+    fraction = (position - lower).to(style_values.dtype)
+    table = style_values.new_empty(style_values.shape[0], count)
+    # Channel by channel: sorted all at once they would take several times their memory.
+    for values, row in zip(style_values, table, strict=True):
+        ordered, order = values.sort()
+        ends = counts[order].cumsum(0)
+        below, above = (ordered[torch.searchsorted(ends, index, right=True)] for index in (lower, upper))
+        row.copy_(below * (1 - fraction) + above * fraction)
+    return table
 
 
-def binned_table(style_values: Tensor, count: int, bins: int = HISTOGRAM_BINS) -> Tensor:
-    """The value that each rank takes by the authors' histogram rule, C×count. Source: section 3.5, steps 1 to 4."""
+def binned_table(
+    style_values: Tensor, count: int, counts: Tensor | None = None, *, bins: int = HISTOGRAM_BINS
+) -> Tensor:
+    """The value that each rank takes by the authors' histogram rule, C×count. Source: section 3.5, steps 1 to 4.
+
+    ``counts`` as in :func:`quantile_table`.
+    """
+    if counts is None:
+        counts = torch.ones_like(style_values[0], dtype=torch.int64)
     low, high = style_values.amin(1, keepdim=True), style_values.amax(1, keepdim=True)
     width = (high - low) / bins
     # A constant channel has width 0: every value falls into bin 0 and is remapped to `low`.
     safe_width = torch.where(width > 0, width, torch.ones_like(width))
     index = ((style_values - low) / safe_width).floor().clamp(0, bins - 1).long()
     heights = torch.zeros(style_values.shape[0], bins, device=style_values.device, dtype=torch.float64)
-    heights.scatter_add_(1, index, torch.ones_like(style_values, dtype=torch.float64))
-    heights *= count / style_values.shape[1]
+    heights.scatter_add_(1, index, counts.double().expand_as(index))
+    heights *= count / int(counts.sum())
     ends = heights.cumsum(1)
     starts = ends - heights
     ranks = torch.arange(count, device=style_values.device, dtype=torch.float64).expand(style_values.shape[0], -1)

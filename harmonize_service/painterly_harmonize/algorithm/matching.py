@@ -42,6 +42,7 @@ def nearest_neighbor_field(
     positions: Tensor,
     measure: Measure,
     *,
+    colors: tuple[Tensor, Tensor] | None = None,
     allowed: Tensor | None = None,
     chunk_elements: int | None = None,
     check: Callable[[], None] = lambda: None,
@@ -52,10 +53,15 @@ def nearest_neighbor_field(
     positions are searched, and a position for which the measure admits none of them gets the first. Never holds more
     than about ``chunk_elements`` pairs at a time (by default what suits the device); ``check`` is called between chunks
     and may raise. Source: sections 2.1 and 3.1, section 7 shortcuts 1 to 3.
+
+    For UNIT_SUM with ``colors`` (any number of planes over each picture) the squared difference of two cells' colors is
+    taken off their cosine. Source: section 10.
     """
     chunk_elements = default_chunk_elements(source.device) if chunk_elements is None else chunk_elements
     if measure is Measure.UNIT_SUM:
         source, style = (features / (_norm(features) + _UNIT_EPSILON) for features in (source, style))
+    if colors is not None:
+        source, style = _with_colors(source, style, *colors)
     best = torch.full((positions.numel(),), -torch.inf, device=source.device, dtype=source.dtype)
     excluded = None if allowed is None else ~allowed.flatten()
     match = (
@@ -78,6 +84,13 @@ def nearest_neighbor_field(
             best[rows] = torch.where(better, value, best[rows])
             match[rows] = torch.where(better, index + style_top * style.shape[-1], match[rows])
     return match, best
+
+
+def _with_colors(source: Tensor, style: Tensor, source_colors: Tensor, style_colors: Tensor) -> tuple[Tensor, Tensor]:
+    """Features whose dot products are less by ``‖a - b‖²``, but for ``‖a‖²``, which is the same for all matches."""
+    ones = torch.ones_like(source[:1])
+    lengths = style_colors.square().sum(0, keepdim=True)
+    return torch.cat((source, 2 * source_colors, ones)), torch.cat((style, style_colors, -lengths))
 
 
 class _Block:
@@ -246,22 +259,24 @@ def refine_nnf(
     return refined
 
 
-def selected_style_positions(matches: Tensor, size: tuple[int, int], ring: int) -> Tensor:
-    """Mark the painting positions that ``matches`` choose, each once, and ``ring`` cells around them, bool h×w.
+def style_position_counts(matches: Tensor, size: tuple[int, int], ring: int) -> Tensor:
+    """How many of ``matches`` choose each painting position or one within ``ring`` cells of it, int64 h×w.
 
     Source: section 3.3.
     """
-    chosen = torch.zeros(size[0] * size[1], device=matches.device)
-    chosen[matches] = 1
-    plane = chosen.view(1, 1, *size)
-    return functional.max_pool2d(plane, 2 * ring + 1, stride=1, padding=ring)[0, 0] > 0
+    chosen = torch.bincount(matches, minlength=size[0] * size[1]).double().view(1, 1, *size)
+    sums = functional.avg_pool2d(chosen, 2 * ring + 1, stride=1, padding=ring, divisor_override=1)
+    return sums[0, 0].round().long()
 
 
-def upsample_positions(selected: Tensor, size: tuple[int, int]) -> Tensor:
-    """Carry a bool h×w selection to another tap by nearest upsampling (``floor(dst · scale)``). Source: section 3.3."""
-    rows = torch.arange(size[0], device=selected.device) * selected.shape[0] // size[0]
-    columns = torch.arange(size[1], device=selected.device) * selected.shape[1] // size[1]
-    return selected[rows[:, None], columns[None, :]]
+def upsample_positions(cells: Tensor, size: tuple[int, int]) -> Tensor:
+    """Carry an h×w selection, or counts, to another tap by nearest upsampling (``floor(dst · scale)``).
+
+    Source: section 3.3.
+    """
+    rows = torch.arange(size[0], device=cells.device) * cells.shape[0] // size[0]
+    columns = torch.arange(size[1], device=cells.device) * cells.shape[1] // size[1]
+    return cells[rows[:, None], columns[None, :]]
 
 
 def upsample_nnf(nnf: Tensor, size: tuple[int, int], target: tuple[int, int]) -> Tensor:

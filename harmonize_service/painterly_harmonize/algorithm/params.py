@@ -132,7 +132,11 @@ class ParityParams:
     truncate_on_export: bool = False
     unlimited_detail: bool = False
     keep_photo_noise: bool = False
-    single_patch_search: bool = False
+    style_positions_once: bool = False
+    keep_photo_colors: bool = False
+    repaint_structure: bool = False
+    histogram_by_noise: bool = False
+    match_features_only: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from painterly_harmonize.algorithm import losses as loss
+from painterly_harmonize.algorithm.color import rgb_to_lab
 from painterly_harmonize.algorithm.continuation import PassControl
 from painterly_harmonize.algorithm.errors import MaskEmpty
 from painterly_harmonize.algorithm.gradients import unit_norm
@@ -19,7 +20,7 @@ from painterly_harmonize.algorithm.matching import (
     Measure,
     nearest_neighbor_field,
     refine_nnf,
-    selected_style_positions,
+    style_position_counts,
     upsample_positions,
 )
 from painterly_harmonize.algorithm.optimize import NEVER
@@ -38,6 +39,8 @@ HISTOGRAM_TAPS = ("relu1_1", "relu4_1")
 REACH_PX, ALIGNMENT_PX = 80, 8
 # The refinement reads its neighbors' matches within this many cells.
 _REFINEMENT_REACH_CELLS = 2
+# Of the squared difference of two cells' colors, L*a*b* over 100, beside their cosine.
+_COLOR_WEIGHT = 2.0
 # Below float32's resolution of a unit-norm sum a term adds nothing but its cost.
 _NEGLIGIBLE_WEIGHT = 1e-6
 
@@ -83,6 +86,11 @@ class _Term:
         return unit_norm(gradient, self.weights.histogram)
 
 
+def cell_colors(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """The mean colors of a tap's cells, 1×3×h×w, such that their squared differences weigh as in the matching."""
+    return math.sqrt(_COLOR_WEIGHT) * area_resize(rgb_to_lab(image.clamp(0, 1)) / 100, size)
+
+
 def reference_cells(mask: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """The cells of the reference tap inside the tight mask, and these with all that the refinement reads around them.
 
@@ -117,11 +125,16 @@ def consistent_matches(
     source = network.features(pixels, [REFERENCE_TAP])[REFERENCE_TAP]
     cells = torch.nonzero(region.crop_tap(near, stride(REFERENCE_TAP)).flatten()).flatten()
     allowed = working.style_cells(size)
+    colors = None
+    if not working.parity.match_features_only:
+        wanted = region.crop_tap(cell_colors(pass1_result, size), stride(REFERENCE_TAP))
+        colors = wanted[0], cell_colors(working.painting, size)[0]
     match, _ = nearest_neighbor_field(
         source[0],
         painting_features[0],
         cells,
         Measure.UNIT_SUM,
+        colors=colors,
         allowed=allowed,
         chunk_elements=chunk_elements,
         check=check,
@@ -166,26 +179,31 @@ def run_pass2(
         matches = consistent_matches(
             working, pass1_result, painting[REFERENCE_TAP], network, params.refinement_guide, check, chunk_elements
         )
-    selected = selected_style_positions(matches, reference_size, params.ring_radius_cells)
+    chosen = style_position_counts(matches, reference_size, params.ring_radius_cells)
     allowed = working.style_cells(reference_size)
     if allowed is not None:
-        selected &= allowed
-    note_style(selected)
+        chosen *= allowed
+    if working.parity.style_positions_once:
+        chosen.clamp_(max=1)
+    note_style(chosen > 0)
     problem = Problem.around_mask(working, network, STYLE_TAPS, reach=REACH_PX, alignment=ALIGNMENT_PX)
     terms = {}
     for tap in STYLE_TAPS:
         check()
-        chosen = upsample_positions(selected, (painting[tap].shape[-2], painting[tap].shape[-1])).flatten()
-        style_values = painting[tap][0].flatten(1)[:, chosen]
+        counts = upsample_positions(chosen, (painting[tap].shape[-2], painting[tap].shape[-1])).flatten()
+        style_values = painting[tap][0].flatten(1)[:, counts > 0]
+        counts = counts[counts > 0]
         soft = problem.soft_masks[tap]
         index = torch.nonzero(binary_tap_mask(soft).flatten()).flatten()
+        histogram_table = _histogram_table(tap, style_values, counts, index.numel(), working, weights)
+        style_values *= counts.to(style_values).sqrt()
         terms[tap] = _Term(
             weights=weights,
             mask=soft.flatten(),
             area=soft.sum(),
-            gram_target=loss.gram_matrix(style_values, style_values.shape[1]),
+            gram_target=loss.gram_matrix(style_values, counts.sum()),
             content_target=problem.features.taps[tap].cells[0].flatten(1).clone() if tap == CONTENT_TAP else None,
-            histogram_table=_histogram_table(tap, style_values, index.numel(), working, weights),
+            histogram_table=histogram_table,
             histogram_index=index,
             position_count=whole_position_count(working, tap),
         )
@@ -199,9 +217,9 @@ def run_pass2(
 
 
 def _histogram_table(
-    tap: str, style_values: Tensor, count: int, working: Working, weights: Pass2Weights
+    tap: str, style_values: Tensor, counts: Tensor, count: int, working: Working, weights: Pass2Weights
 ) -> Tensor | None:
     if tap not in HISTOGRAM_TAPS or weights.histogram < _NEGLIGIBLE_WEIGHT:
         return None
     make = loss.binned_table if working.parity.binned_histogram else loss.quantile_table
-    return make(style_values, count)
+    return make(style_values, count, counts)

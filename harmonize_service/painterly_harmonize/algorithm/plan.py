@@ -279,7 +279,6 @@ class _Model:
         anchors = self._shape.dilated_share * size[0] * size[1]
         anchor_step, step = postprocess.search_strides(round(anchors), candidates)
         anchors, searched = anchors / anchor_step**2, candidates / step**2
-        rounds = 1 if self._params.parity.single_patch_search else postprocess.PATCH_ROUNDS
         index = searched * (_CANDIDATE_BYTES + _FLOAT * _SIGNATURE_LENGTH)
         # Only where the painting is larger; counted always, so that no smaller size ever needs more.
         enlarged = 12 * _FLOAT * self._pixels
@@ -292,8 +291,8 @@ class _Model:
             stage=Stage.POSTPROCESSING,
             region=region,
             peak_bytes=round(self._fixed + known + enlarged + index + together + 10 * 3 * _FLOAT * _area(region)),
-            setup=Work(flop=rounds * searched * _CANDIDATE_FLOP, moved_bytes=0),
-            iteration=Work(flop=rounds * anchors * _ANCHOR_FLOP, moved_bytes=0),
+            setup=Work(flop=searched * _CANDIDATE_FLOP, moved_bytes=0),
+            iteration=Work(flop=anchors * _ANCHOR_FLOP, moved_bytes=0),
             iteration_count=0 if self._params.postprocess.skip_patch_synthesis else 1,
         )
 

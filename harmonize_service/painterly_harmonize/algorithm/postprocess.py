@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import torch
@@ -16,9 +16,12 @@ from painterly_harmonize.algorithm.parallel import Workers
 from painterly_harmonize.algorithm.patch_index import PATCH_PX
 from painterly_harmonize.algorithm.patch_search import PatchProgress, nearest_patches
 from painterly_harmonize.algorithm.region import Band, bands
+from painterly_harmonize.algorithm.structure import BRUSHWORK_WEIGHT, local_mean
 
 GUIDED_RADIUS_PX, GUIDED_EPSILON = 2, 0.01
 DETAIL_KERNEL_PX, DETAIL_SIGMA_PX = 7, 1.0
+# About the scale of a patch.
+_MISFIT_SIGMA_PX, _MISFIT_REACH_PX = 2.0, 6
 # However smooth the painting is, so much of the object's detail stays.
 _LEAST_DETAIL_GAIN = 0.4
 # Pairs of patches to decide about at most: half a minute on two CPU cores; a third of a picture of 700 px stays below.
@@ -26,10 +29,6 @@ _PAIR_BUDGET = 50_000_000_000
 # Candidate patches to hold at most: 64 to 588 bytes each.
 _CANDIDATE_BUDGET = 1_000_000
 _MAX_ANCHOR_STRIDE = 3
-# Searches for patches, each after the first in what the one before made.
-PATCH_ROUNDS = 2
-# An object is thin where less than this share of it is farther than a patch from its edge.
-_THIN_SHARE = 1 / 3
 
 
 def guided_fit(values: Tensor, guide: Tensor, radius: int, epsilon: float) -> tuple[Tensor, Tensor]:
@@ -160,30 +159,38 @@ def detail_gain(base: Tensor, detail: Tensor, support: Tensor, strength: float) 
     return min(max(root, _LEAST_DETAIL_GAIN), 1.0)
 
 
-def patch_rounds(mask: Tensor) -> int:
-    """How often to search for patches: twice, but once for a thin object, 1×1×H×W and above 0.5 inside.
+def lightness_energy(picture: Tensor, where: Tensor) -> float:
+    """How much the lightness of an RGB picture varies at the scale of a patch, where a 1×1×H×W mask is 1.
 
-    Patches that are as wide as the object all hold its edges, and the second vote blurs these. Source: own rule.
+    The mean squared difference of L* to its Gaussian mean of sigma 2 px; 0 where there is nothing.
     """
-    inside = (mask > 0.5).to(torch.float32)
-    reach = 2 * PATCH_PX + 1
-    deep = 1 - torch.nn.functional.max_pool2d(1 - inside, reach, stride=1, padding=PATCH_PX)
-    return 1 if float(deep.sum()) < _THIN_SHARE * float(inside.sum()) else PATCH_ROUNDS
+    total = 0.0
+    for band in bands(picture.shape[-2], _MISFIT_REACH_PX):
+        lightness = rgb_to_lab(band.around(picture).clamp(0, 1))[:, :1]
+        mean = local_mean(lightness, torch.ones_like(lightness), _MISFIT_SIGMA_PX)
+        total += float((band.kept((lightness - mean).square()) * band.rows(where)).sum(dtype=torch.float64))
+    return total / max(float(where.sum(dtype=torch.float64)), 1.0)
 
 
-def _numbered(
-    search: Generator[PatchProgress, None, Tensor], number: int, count: int
-) -> Generator[PatchProgress, None, Tensor]:
-    """A search as one of several, counted from 0: its progress as a part of theirs. Returns what it returns."""
-    while True:
-        try:
-            progress = next(search)
-        except StopIteration as end:
-            corners: Tensor = end.value
-            return corners
-        if progress.finished or not number:
-            finished = number * progress.total + progress.finished
-            yield PatchProgress(finished=finished, total=count * progress.total)
+def keep_misfits(rebuilt: Tensor, image: Tensor, support: Tensor, energy: float) -> Tensor:
+    """What was rebuilt from patches, with the image's lightness where the painting has no patch like it.
+
+    RGB 1×3×H×W in [0, 1] and 1×1×H×W; ``energy`` is the painting's (:func:`lightness_energy`). The image's share is
+    ``d / (d + energy/4)`` under ``support``, d being the mean squared difference of the lightnesses around a pixel.
+    Source: section 10.
+    """
+
+    def mix_band(band: Band) -> Tensor:
+        lab, own = (rgb_to_lab(band.around(picture).clamp(0, 1)) for picture in (rebuilt, image))
+        inside = band.around(support)
+        difference = own[:, :1] - lab[:, :1]
+        misfit = local_mean(difference.square(), inside, _MISFIT_SIGMA_PX)
+        share = misfit / (misfit + BRUSHWORK_WEIGHT * energy).clamp(min=1e-6)
+        mixed = lab_to_rgb(torch.cat((lab[:, :1] + share * difference, lab[:, 1:]), dim=1)).clamp(0, 1)
+        return band.kept(torch.where(inside > 0, mixed, band.around(rebuilt)))
+
+    with Workers(image.device, lambda: None) as workers:
+        return torch.cat([*workers.map(mix_band, bands(image.shape[-2], _MISFIT_REACH_PX))], dim=-2)
 
 
 def synthesize_patches(
@@ -193,15 +200,13 @@ def synthesize_patches(
     check: Callable[[], None] = lambda: None,
     style_mask: Tensor | None = None,
     strength: float | None = None,
-    rounds: int = 1,
+    energy: float | None = None,
 ) -> Iterator[PatchProgress | Tensor]:
     """Rebuild an image under ``support`` from the painting's patches and put its finest detail back.
 
-    With more than one of ``rounds`` what was rebuilt is rebuilt again: then neighboring patches agree more, and what
-    they are voted into is less blurred.
-
     With ``style_mask`` (1×1×H×W) from patches inside it; with ``strength`` so much of the detail that it is no stronger
-    (:func:`detail_gain`). Yields progress and last the picture, RGB 1×3×H×W.
+    (:func:`detail_gain`); with ``energy`` what the painting has nothing like keeps its lightness
+    (:func:`keep_misfits`). Yields progress and last the picture, RGB 1×3×H×W.
     Source: section 4, steps 2 and 3.
     """
     height, width = image.shape[-2:]
@@ -211,16 +216,17 @@ def synthesize_patches(
     anchor_stride, stride = search_strides(len(anchors), candidate_count)
     anchors = anchors[(anchors // width % anchor_stride == 0) & (anchors % width % anchor_stride == 0)]
     allowed = None if style_mask is None else patches_inside(style_mask)
-    base = image
-    for number in range(rounds):
-        corners = yield from _numbered(nearest_patches(base, anchors, painting, stride, check, allowed), number, rounds)
-        with Workers(image.device, check) as workers:
-            voted, covered = workers.run(partial(vote, corners, anchors, (height, width), painting))
-        rebuilt = (support > 0) & covered
-        base = torch.where(rebuilt, voted, image)
+    corners = yield from nearest_patches(image, anchors, painting, stride, check, allowed)
+    with Workers(image.device, check) as workers:
+        voted, covered = workers.run(partial(vote, corners, anchors, (height, width), painting))
+    rebuilt = (support > 0) & covered
+    base = torch.where(rebuilt, voted, image)
+    with Workers(image.device, check) as workers:
+        detail = workers.run(partial(finest_detail, image))
+    if energy is not None:
+        base = keep_misfits(base, image - detail, support, energy)
 
     def assemble() -> Tensor:
-        detail = finest_detail(image)
         gain = 1.0 if strength is None else detail_gain(base, detail * rebuilt, support, strength)
         return torch.where(rebuilt, base + gain * detail, image)
 

@@ -21,6 +21,7 @@ from painterly_harmonize.algorithm.memory import is_out_of_memory, release_memor
 from painterly_harmonize.algorithm.params import HarmonizeParams
 from painterly_harmonize.algorithm.photo_noise import without_noise
 from painterly_harmonize.algorithm.problem import Working, raise_if, working_long_side, working_pictures
+from painterly_harmonize.algorithm.recoloring import ColorMap
 from painterly_harmonize.algorithm.region import region_around
 from painterly_harmonize.algorithm.stage import (
     Event,
@@ -32,6 +33,7 @@ from painterly_harmonize.algorithm.stage import (
     StylizationLevel,
     with_style_region,
 )
+from painterly_harmonize.algorithm.structure import keep_structure
 from painterly_harmonize.algorithm.style_cache import StyleCache
 from painterly_harmonize.algorithm.style_level import Pass2Weights, painting_noise, pass2_weights
 from painterly_harmonize.algorithm.vgg import FeatureNetwork
@@ -125,8 +127,15 @@ class Stages:
 
     def pass2(self, pass1_result: Tensor) -> Generator[Event, None, Tensor]:
         """Pass 2 at working size, and its picture as a StageResult; returns the output at working size."""
+        if not self._params.parity.keep_photo_colors:
+            self._recolor(pass1_result)
         own = self._params.pass2
-        plain = pass2_weights(self._level.value, self._noise, content=own.content_weight)
+        plain = pass2_weights(
+            self._level.value,
+            self._noise,
+            content=own.content_weight,
+            histogram_by_noise=self._params.parity.histogram_by_noise,
+        )
         self._pass2_weights = Pass2Weights(
             content=plain.content,
             style=plain.style * own.style_weight_scale,
@@ -145,6 +154,13 @@ class Stages:
             note_style=self._note_style,
         )
         return (yield from self._pass(Stage.PASS2, steps))
+
+    def _recolor(self, pass1_result: Tensor) -> None:
+        """Bring the composite's colors, as a whole, to where pass 1 has brought them, at both sizes."""
+        working, canvas = self._working, self.canvas
+        colors = ColorMap.between(working.composite, pass1_result, working.mask)
+        self._working = replace(working, composite=colors.recolor(working.composite, working.mask))
+        canvas.composite = colors.recolor(canvas.composite, canvas.mask)
 
     def _note_style(self, cells: Tensor) -> None:
         self._journal.style_cells = cells
@@ -188,7 +204,10 @@ class Stages:
 
     def _postprocessed(self, output: Tensor) -> Generator[Event, None, Tensor]:
         params, canvas = self._params.postprocess, self.canvas
-        preview = self._working.blend(output)
+        working = self._working
+        if not self._params.parity.repaint_structure:
+            output = keep_structure(output, working.composite, working.painting, working.mask, working.style_mask)
+        preview = working.blend(output)
         image = self.carry_back(output).clamp(0, 1)
         if not params.skip_chrominance_denoising:
             image = postprocess.denoise_chrominance(image, canvas.composite)
@@ -204,7 +223,7 @@ class Stages:
                 self._check,
                 canvas.style_mask,
                 self._detail_strength(),
-                1 if self._params.parity.single_patch_search else postprocess.patch_rounds(canvas.mask),
+                self._lightness_energy(),
             ):
                 if isinstance(step, Tensor):
                     image = step
@@ -216,8 +235,18 @@ class Stages:
         """How strong the finest detail of what lends its hand is; None where it need not matter."""
         if self._params.parity.unlimited_detail:
             return None
-        painting, style = self.canvas.whole_painting, self.canvas.style_mask
-        return postprocess.detail_strength(painting, torch.ones_like(painting[:, :1]) if style is None else style)
+        return postprocess.detail_strength(self.canvas.whole_painting, self._lending())
+
+    def _lightness_energy(self) -> float | None:
+        """How much the lightness of what lends its hand varies; None where it need not matter."""
+        if self._params.parity.repaint_structure:
+            return None
+        return postprocess.lightness_energy(self.canvas.whole_painting, self._lending())
+
+    def _lending(self) -> Tensor:
+        """Where the painting lends its hand, 1×1×H×W of 0 and 1."""
+        style = self.canvas.style_mask
+        return torch.ones_like(self.canvas.whole_painting[:, :1]) if style is None else style
 
     def _style_mask(self, image: Tensor) -> Tensor | None:
         """Which pixels of the painting lent their style to the second pass, bool H×W on the CPU."""

@@ -38,11 +38,19 @@ def total_variation_level(noise: float) -> float:
     return 10 / (1 + math.exp(min(1e4 * noise - 25, _MAX_EXPONENT)))
 
 
-def pass2_weights(level: float, noise: float, *, content: float = 1.0) -> Pass2Weights:
-    """The weights for a stylization level of 1 to 10 and a painting's noise."""
+def pass2_weights(
+    level: float, noise: float, *, content: float = 1.0, histogram_by_noise: bool = False
+) -> Pass2Weights:
+    """The weights for a stylization level of 1 to 10 and a painting's noise.
+
+    The histogram's is the level, or with ``histogram_by_noise`` the authors' ``(10 - total_variation_level) · level``.
+    """
     smoothness = total_variation_level(noise)
     return Pass2Weights(
-        content=content, style=level, histogram=(10 - smoothness) * level, total_variation=smoothness * level
+        content=content,
+        style=level,
+        histogram=(10 - smoothness if histogram_by_noise else 1) * level,
+        total_variation=smoothness * level,
     )
 
 

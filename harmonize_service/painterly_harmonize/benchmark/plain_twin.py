@@ -18,8 +18,9 @@ from torch.nn import functional
 
 from painterly_harmonize.algorithm.losses import quantile_table
 from painterly_harmonize.algorithm.masks import area_resize, soft_tap_masks, tight_tap_mask
-from painterly_harmonize.algorithm.matching import refine_nnf, selected_style_positions, upsample_positions
+from painterly_harmonize.algorithm.matching import refine_nnf, style_position_counts, upsample_positions
 from painterly_harmonize.algorithm.params import NetworkName, Pass1Params, Pass2Params
+from painterly_harmonize.algorithm.pass2 import cell_colors
 from painterly_harmonize.algorithm.problem import Working
 from painterly_harmonize.algorithm.style_level import Pass2Weights
 from painterly_harmonize.algorithm.vgg import CAFFE_INPUT, TORCHVISION_INPUT, TORCHVISION_SCALE, InputScale
@@ -93,9 +94,22 @@ def cosine_matches(source: Tensor, style: Tensor, similarity_bytes: int = _SIMIL
     return torch.cat(found)
 
 
-def unit_sum_matches(source: Tensor, style: Tensor, similarity_bytes: int = _SIMILARITY_BYTES) -> Tensor:
-    """The same by sums of pointwise cosines, with the frame rule. Source: section 3.1."""
-    a, b = (_patches(x / (x.norm(dim=1, keepdim=True) + 1e-8)) for x in (source, style))
+def unit_sum_matches(
+    source: Tensor,
+    style: Tensor,
+    similarity_bytes: int = _SIMILARITY_BYTES,
+    colors: tuple[Tensor, Tensor] | None = None,
+) -> Tensor:
+    """The same by sums of pointwise cosines, with the frame rule, less the colors' squared differences.
+
+    ``colors`` are 1×3×h×w over each picture. Sources: sections 3.1 and 10.
+    """
+    units = [x / (x.norm(dim=1, keepdim=True) + 1e-8) for x in (source, style)]
+    if colors is not None:
+        own, theirs = colors
+        units[0] = torch.cat((units[0], 2 * own, torch.ones_like(own[:, :1])), dim=1)
+        units[1] = torch.cat((units[1], theirs, -theirs.square().sum(1, keepdim=True)), dim=1)
+    a, b = (_patches(x) for x in units)
     a_leaves, b_leaves = (_leaves(x) for x in (source, style))
     found = []
     for rows in torch.split(torch.arange(len(a), device=a.device), _chunk_rows(b, similarity_bytes)):
@@ -176,13 +190,15 @@ class PlainPass2:
         style = network.features(working.painting * working.pixel_scale, PASS2_TAPS)
         source = network.features(pass1_result * working.pixel_scale, (REFERENCE_TAP,))[REFERENCE_TAP]
         size = (source.shape[-2], source.shape[-1])
-        nnf = unit_sum_matches(source, style[REFERENCE_TAP])
+        colors = cell_colors(pass1_result, size), cell_colors(working.painting, size)
+        nnf = unit_sum_matches(source, style[REFERENCE_TAP], colors=colors)
         tight = torch.nonzero(tight_tap_mask(working.mask, size).flatten()).flatten()
         refined = refine_nnf(nnf, tight, area_resize(working.painting, size)[0])
-        selected = selected_style_positions(refined[tight], size, params.ring_radius_cells)
+        chosen = style_position_counts(refined[tight], size, params.ring_radius_cells)
         self._targets, self._tables = {}, {}
         for tap in PASS2_TAPS:
-            values = style[tap][0][:, upsample_positions(selected, (style[tap].shape[-2], style[tap].shape[-1]))]
+            counts = upsample_positions(chosen, (style[tap].shape[-2], style[tap].shape[-1])).flatten()
+            values = style[tap][0].flatten(1).repeat_interleave(counts, dim=1)
             self._targets[tap] = _gram(values[..., None], values.shape[1])
             if tap in HISTOGRAM_TAPS and weights.histogram >= _NEGLIGIBLE_WEIGHT:
                 self._tables[tap] = quantile_table(values, int((self._masks[tap] > 0.1).sum()))

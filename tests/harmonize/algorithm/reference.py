@@ -228,10 +228,34 @@ def pass1_match(source: Tensor, style: Tensor) -> Tensor:
     return ((a @ b.T) / (_norm(a, 1) * _norm(b, 1).T + 1e-9)).argmax(1)
 
 
-def pass2_match(source: Tensor, style: Tensor) -> Tensor:
-    """Section 3.1: the match of every position, from unfolded patches of unit vectors."""
+def lab(image: Tensor) -> Tensor:
+    """CIELAB of sRGB 1×3×H×W in [0, 1] under D65."""
+    linear = torch.where(image > 0.04045, ((image + 0.055) / 1.055) ** 2.4, image / 12.92)
+    matrix = torch.tensor(
+        [[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169], [0.019334, 0.119193, 0.950227]],
+        dtype=image.dtype,
+    )
+    white = torch.tensor([0.950456, 1.0, 1.088754], dtype=image.dtype).view(3, 1, 1)
+    xyz = (matrix @ linear[0].flatten(1)).view_as(image[0]) / white
+    x, y, z = torch.where(xyz > (6 / 29) ** 3, xyz ** (1 / 3), xyz * (29 / 6) ** 2 / 3 + 4 / 29)
+    return torch.stack((116 * y - 16, 500 * (x - y), 200 * (y - z)))[None]
+
+
+def pass2_match(source: Tensor, style: Tensor, pictures: tuple[Tensor, Tensor] | None = None) -> Tensor:
+    """Section 3.1: the match of every position, from unfolded patches of unit vectors.
+
+    With ``pictures`` (section 10) less twice the squared differences of their cells' colors, of L*a*b* over 100.
+    """
     a, b = (_patch_rows(x / (_norm(x, 1) + 1e-8)) for x in (source, style))
     similarity = a @ b.T
+    if pictures is not None:
+        # For sides that are multiples of 8. Cells outside either picture have no colors.
+        own, theirs = (_patch_rows(functional.avg_pool2d(lab(x), 8) / 100).view(-1, 3, 9) for x in pictures)
+        inside, theirs_inside = (_patch_rows(torch.ones_like(x[:, :1])) for x in (source, style))
+        squares = (own[:, None] - theirs[None]).square().sum(2)
+        # What the source's own colors add is the same for all matches.
+        squares = squares - own.square().sum(1)[:, None]
+        similarity -= 2 * (squares * inside[:, None] * theirs_inside[None]).sum(2)
     sides = []
     for x in (source, style):
         inside = _patch_rows(torch.ones_like(x[:, :1])) > 0
@@ -305,25 +329,36 @@ class Pass2:
         *,
         weights: Mapping[str, float],
         ring: int = 1,
+        once: bool = False,
     ) -> None:
+        """With ``once`` a position that was chosen many times counts once."""
         self._tensors, self._weights, self._dilated_mask = tensors, weights, dilated_mask
         self._masks = soft_masks(tensors, dilated_mask)
         self._composite, style = features(tensors, composite * 255), features(tensors, painting * 255)
         reference = "relu4_1"
         size = style[reference].shape[-2:]
-        nnf = pass2_match(features(tensors, pass1_result * 255)[reference], style[reference]).tolist()
+        source = features(tensors, pass1_result * 255)[reference]
+        nnf = pass2_match(source, style[reference], (pass1_result, painting)).tolist()
         # For sides that are multiples of 8 the sampled cell is every eighth pixel and the area mean an 8×8 mean.
         tight = torch.nonzero(mask[0, 0, ::8, ::8].flatten() > 0.1).flatten().tolist()
         refined = refine_nnf(nnf, tight, functional.avg_pool2d(painting, 8)[0])
-        self.selected = torch.zeros(size, dtype=torch.bool)
+        chosen = []
         for p in tight:
             y, x = divmod(refined[p], size[1])
-            self.selected[max(0, y - ring) : y + ring + 1, max(0, x - ring) : x + ring + 1] = True
+            rows = range(max(0, y - ring), min(size[0], y + ring + 1))
+            columns = range(max(0, x - ring), min(size[1], x + ring + 1))
+            chosen += [(row, column) for row in rows for column in columns]
+        self.selected = set(chosen)
+        if once:
+            chosen = sorted(self.selected)
         self._style = {}
         for tap in self.taps:
             factor = style[tap].shape[-1] // size[1]
-            chosen = self.selected.repeat_interleave(factor, 0).repeat_interleave(factor, 1)
-            self._style[tap] = style[tap][0][:, chosen]
+            blocks = [
+                style[tap][0, :, y * factor : (y + 1) * factor, x * factor : (x + 1) * factor].flatten(1)
+                for y, x in chosen
+            ]
+            self._style[tap] = torch.cat(blocks, dim=1)
 
     def _own_gradient(self, tap: str, x: Tensor) -> Tensor:
         mask, style = self._masks[tap], self._style[tap]

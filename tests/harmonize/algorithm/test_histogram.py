@@ -11,7 +11,7 @@ from torch import Tensor
 from painterly_harmonize.algorithm.losses import binned_table, quantile_table, remap_by_rank
 from tests.harmonize.algorithm import reference
 
-Table = Callable[[Tensor, int], Tensor]
+Table = Callable[..., Tensor]
 STYLE = torch.tensor([[0.0, 1.0, 2.0, 3.0]], dtype=torch.float64)
 
 
@@ -86,6 +86,14 @@ def test_tables_equal_the_formula_step_by_step(style_count: int, count: int) -> 
         assert remap_by_rank(values, quantiles)[channel].tolist() == pytest.approx(expected, abs=1e-9)
         expected = reference.binned_remap(v, s, 16)
         assert remap_by_rank(values, binned)[channel].tolist() == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("make", [binned_table, quantile_table])
+@pytest.mark.parametrize("count", [1, 20, 33, 200])
+def test_counts_are_as_many_equal_values(make: Table, count: int) -> None:
+    style = random(3, 33, seed=2)
+    counts = torch.randint(1, 6, (33,), generator=torch.Generator().manual_seed(3))
+    torch.testing.assert_close(make(style, count, counts), make(style.repeat_interleave(counts, dim=1), count))
 
 
 def test_equal_values_are_ranked_by_position() -> None:

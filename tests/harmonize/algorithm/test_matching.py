@@ -212,6 +212,37 @@ def test_unit_sum_keeps_borders_to_borders() -> None:
     assert bool(torch.isfinite(similarity).all())
 
 
+@pytest.mark.parametrize("chunk_elements", [40, 10_000])
+def test_colors_far_from_the_own_count_against_a_match(chunk_elements: int) -> None:
+    source, style = positive(4, 5, 6), positive(4, 6, 5, seed=1)
+    own, theirs = positive(3, 5, 6, seed=2), positive(3, 6, 5, seed=3)
+    found, _ = nearest_neighbor_field(
+        source, style, everywhere(source), Measure.UNIT_SUM, colors=(own, theirs), chunk_elements=chunk_elements
+    )
+    units = [(x / torch.linalg.vector_norm(x, dim=0)) for x in (source, style)]
+
+    def similarity(p: tuple[int, int], q: tuple[int, int]) -> float:
+        total = 0.0
+        for dy in (-1, 0, 1):
+            for dx in (-1, 0, 1):
+                (y, x), (v, u) = (p[0] + dy, p[1] + dx), (q[0] + dy, q[1] + dx)
+                own_inside, inside = 0 <= y < 5 and 0 <= x < 6, 0 <= v < 6 and 0 <= u < 5
+                if own_inside and not inside:
+                    # A match that leaves the picture where the source does not is not allowed.
+                    return -math.inf
+                if own_inside:
+                    difference = own[:, y, x] - theirs[:, v, u]
+                    total += float(units[0][:, y, x] @ units[1][:, v, u] - difference.square().sum())
+        return total
+
+    cells = [(v, u) for v in range(6) for u in range(5)]
+    for p, match in enumerate(found.tolist()):
+        values = [similarity(divmod(p, 6), q) for q in cells]
+        assert values[match] == pytest.approx(max(values), abs=1e-9)
+    plain, _ = nearest_neighbor_field(source, style, everywhere(source), Measure.UNIT_SUM)
+    assert plain.tolist() != found.tolist()
+
+
 def test_no_positions_have_no_matches() -> None:
     features = positive(3, 4, 4)
     match, similarity = nearest_neighbor_field(features, features, torch.arange(0), Measure.COSINE)

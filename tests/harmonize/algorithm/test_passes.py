@@ -145,7 +145,9 @@ def pass1_twin(tensors: Mapping[str, Tensor], pictures: Working) -> reference.Pa
     return reference.Pass1(tensors, pictures.composite, pictures.painting, pictures.dilated_mask)
 
 
-def pass2_twin(tensors: Mapping[str, Tensor], pictures: Working, weights: Pass2Weights = WEIGHTS) -> reference.Pass2:
+def pass2_twin(
+    tensors: Mapping[str, Tensor], pictures: Working, weights: Pass2Weights = WEIGHTS, *, once: bool = False
+) -> reference.Pass2:
     return reference.Pass2(
         tensors,
         pictures.composite,
@@ -154,6 +156,7 @@ def pass2_twin(tensors: Mapping[str, Tensor], pictures: Working, weights: Pass2W
         pictures.dilated_mask,
         first_result(pictures),
         weights=weights.as_dict(),
+        once=once,
     )
 
 
@@ -185,7 +188,7 @@ def test_pass2_gradient_equals_unit_norm_autograd(plan: LayerPlan, rows: tuple[i
     image = perturbed(pictures)
     found, losses = catch(second_pass(network)(pictures)).gradient(image)
     twin = pass2_twin(tensors, pictures)
-    assert 1 < int(twin.selected.sum()) < twin.selected.numel()
+    assert 1 < len(twin.selected) < pictures.painting[..., ::8, ::8].numel() // 3
     assert relative(found, twin.gradient(image * 255)) < 1e-8
     for term in ("content", "style", "histogram", "total_variation"):
         without = pass2_twin(tensors, pictures, replace(WEIGHTS, **{term: 0.0}))
@@ -484,7 +487,7 @@ def test_refined_matches_are_those_of_the_literal_field() -> None:
     pictures = working(toy_inputs(dtype=torch.float64), network)
     twin_features = reference.features(tensors, pictures.painting * 255)["relu4_1"]
     source = reference.features(tensors, first_result(pictures) * 255)["relu4_1"]
-    nnf = reference.pass2_match(source, twin_features).tolist()
+    nnf = reference.pass2_match(source, twin_features, (first_result(pictures), pictures.painting)).tolist()
     inside = torch.nonzero(pictures.mask[0, 0, ::8, ::8].flatten()).flatten().tolist()
     for kind in RefinementGuide:
         guide = (
@@ -585,6 +588,16 @@ def test_parity_joint_validity_matches_by_shared_cells() -> None:
     assert relative(found, grams["cosine"]) > 1e-3
 
 
+def test_parity_style_positions_once_makes_them_a_set(catch: Catch) -> None:
+    caught, pictures = caught_with(catch, second_pass, ParityParams(style_positions_once=True))
+    plain, _ = caught_with(catch, second_pass, ParityParams())
+    image = perturbed(pictures)
+    found = caught.gradient(image)[0]
+    twin = pass2_twin(plan_tensors(TOY_PLAN, dtype=torch.float64), pictures, once=True)
+    assert relative(found, twin.gradient(image * 255)) < 1e-8
+    assert relative(found, plain.gradient(image)[0]) > 1e-3
+
+
 def test_parity_binned_histogram_uses_the_bins(catch: Catch) -> None:
     caught, pictures = caught_with(catch, second_pass, ParityParams(binned_histogram=True))
     plain, _ = caught_with(catch, second_pass, ParityParams())
@@ -601,6 +614,24 @@ def test_parity_binned_histogram_uses_the_bins(catch: Catch) -> None:
     assert unit_norm(difference, 1).norm() == pytest.approx(1)
 
 
+def test_parity_match_features_only_leaves_colors_out() -> None:
+    network, found = toy_network(torch.float64), []
+    for switch in (True, False):
+        pictures = working(toy_inputs(dtype=torch.float64), network, ParityParams(match_features_only=switch))
+        painting = network.features(pictures.painting * 255, ["relu4_1"])["relu4_1"]
+        source = network.features(first_result(pictures) * 255, ["relu4_1"])["relu4_1"]
+        inside = torch.nonzero(pictures.mask[0, 0, ::8, ::8].flatten()).flatten().tolist()
+        colors = None if switch else (first_result(pictures), pictures.painting)
+        nnf = reference.pass2_match(source, painting, colors).tolist()
+        refined = reference.refine_nnf(nnf, inside, torch.nn.functional.avg_pool2d(pictures.painting, 8)[0])
+        matches = pass2.consistent_matches(
+            pictures, first_result(pictures), painting, network, RefinementGuide.RGB, never
+        )
+        assert matches.tolist() == [refined[p] for p in inside]
+        found.append(matches.tolist())
+    assert found[0] != found[1]
+
+
 def test_parity_asymmetric_bounds_reach_the_refinement() -> None:
     network = toy_network(torch.float64)
     mask = rectangle_mask(80, 64, (0, 80), (0, 60), dtype=torch.float64)
@@ -611,7 +642,7 @@ def test_parity_asymmetric_bounds_reach_the_refinement() -> None:
         )
         painting = network.features(pictures.painting * 255, ["relu4_1"])["relu4_1"]
         source = network.features(first_result(pictures) * 255, ["relu4_1"])["relu4_1"]
-        nnf = reference.pass2_match(source, painting).tolist()
+        nnf = reference.pass2_match(source, painting, (first_result(pictures), pictures.painting)).tolist()
         inside = torch.nonzero(pictures.mask[0, 0, ::8, ::8].flatten()).flatten().tolist()
         refined = reference.refine_nnf(
             nnf, inside, torch.nn.functional.avg_pool2d(pictures.painting, 8)[0], bound=2 if asymmetric else 1

@@ -21,12 +21,14 @@ from painterly_harmonize.algorithm.postprocess import (
     detail_strength,
     finest_detail,
     guided_filter,
+    keep_misfits,
+    lightness_energy,
     patch_anchors,
-    patch_rounds,
     search_strides,
     synthesize_patches,
     vote,
 )
+from painterly_harmonize.algorithm.structure import local_mean
 from tests.harmonize.algorithm import reference
 from tests.harmonize.algorithm.toy import rectangle_mask
 
@@ -263,25 +265,47 @@ def test_detail_is_put_back_up_to_the_given_strength() -> None:
     torch.testing.assert_close(finish(synthesize_patches(image, painting, support, strength=full)), plain)
 
 
-@pytest.mark.parametrize(("width", "rounds"), [(14, 1), (20, 1), (24, 2), (60, 2)])
-def test_thin_objects_have_one_round(width: int, rounds: int) -> None:
-    """Of a bar, all but 7 px along each edge is deep: of 20 px by 100 px 0.3 · 0.86, of 24 px 0.42 · 0.86."""
-    assert patch_rounds(rectangle_mask(120, 100, (10, 110), (20, 20 + width))) == rounds
+def test_lightness_energy_is_that_of_the_part_alone() -> None:
+    stripes = 0.5 + 0.1 * (torch.arange(60) // 2 % 2 - 0.5)
+    picture = stripes.expand(1, 3, 150, 60).contiguous()
+    picture[..., :100, :] = 0.5
+    lower = rectangle_mask(150, 60, (110, 150), (10, 50))
+    upper = rectangle_mask(150, 60, (0, 90), (0, 60))
+    assert lightness_energy(picture, upper) < 1e-6
+    lightness = rgb_to_lab(picture)[:, :1]
+    deviation = (lightness - local_mean(lightness, torch.ones_like(lightness), 2.0)).square()
+    assert lightness_energy(picture, lower) == pytest.approx(float(deviation[lower > 0].mean()), rel=1e-5)
 
 
-def test_a_second_round_rebuilds_what_the_first_made() -> None:
-    image, painting = noise_picture(19, 23, 1.0), noise_picture(23, 19, 1.0)
-    support = rectangle_mask(19, 23, (3, 16), (4, 20))
+def test_misfits_keep_the_images_lightness() -> None:
+    image, rebuilt = torch.full((1, 3, 150, 60), 0.5), torch.full((1, 3, 150, 60), 0.5)
+    rebuilt[..., 75:, :] = torch.tensor([0.5, 0.4, 0.3]).view(1, 3, 1, 1)
+    support = rectangle_mask(150, 60, (10, 140), (5, 55))
+    before, own = rgb_to_lab(rebuilt), rgb_to_lab(image)
+    square = float((own - before)[0, 0, 120, 30]) ** 2
+    found = keep_misfits(rebuilt, image, support, energy=2 * square)
+    assert torch.equal(found[support.expand_as(found) == 0], rebuilt[support.expand_as(found) == 0])
+    # The patches fit above, and nothing is taken from them; below d is what it is everywhere: 1 / (1 + 2/4) of it.
+    torch.testing.assert_close(found[..., 20:60, 10:50], rebuilt[..., 20:60, 10:50], atol=1e-5, rtol=0)
+    lab = rgb_to_lab(found)[0, :, 120, 30]
+    expected = before[0, :, 120, 30].clone()
+    expected[0] += (own - before)[0, 0, 120, 30] * (2 / 3)
+    torch.testing.assert_close(lab, expected, atol=0.02, rtol=0)
+
+
+def test_misfits_are_kept_in_bands_as_in_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    image, rebuilt = noise_picture(150, 40, 0.3), noise_picture(150, 40, 0.2)
+    support = rectangle_mask(150, 40, (3, 147), (4, 36))
+    banded = keep_misfits(rebuilt, image, support, energy=30.0)
+    monkeypatch.setattr(region, "BAND_PX", 1000)
+    torch.testing.assert_close(keep_misfits(rebuilt, image, support, energy=30.0), banded)
+
+
+def test_what_the_painting_has_nothing_like_is_kept_below_its_finest_detail() -> None:
+    image, painting = noise_picture(40, 44, 0.3), noise_picture(30, 32, 0.05)
+    support = rectangle_mask(40, 44, (3, 36), (4, 40))
     detail = finest_detail(image)
-    once = finish(synthesize_patches(image, painting, support))
-    first = torch.where(support > 0, once - detail, image)
-    expected = finish(synthesize_patches(first, painting, support)) - finest_detail(first) + detail
-    steps = list(synthesize_patches(image, painting, support, rounds=2))
-    found = steps[-1]
-    assert isinstance(found, Tensor)
+    base = finish(synthesize_patches(image, painting, support)) - detail
+    expected = keep_misfits(torch.where(support > 0, base, image), image - detail, support, energy=20.0) + detail
+    found = finish(synthesize_patches(image, painting, support, energy=20.0))
     torch.testing.assert_close(found, torch.where(support > 0, expected, image))
-    progress = [(step.finished, step.total) for step in steps[:-1] if isinstance(step, PatchProgress)]
-    total = len(patch_anchors(support))
-    assert progress[0] == (0, 2 * total)
-    assert progress[-1] == (2 * total, 2 * total)
-    assert progress == sorted(set(progress))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -48,9 +49,12 @@ def test_oracle_27_total_variation_level_never_overflows() -> None:
     [(5, 0.0025, (1, 5, 25, 25)), (1, 0.0, (1, 1, 0, 10)), (10, 1.0, (1, 10, 100, 0))],
 )
 def test_oracle_28_weights(level: float, noise: float, expected: tuple[float, ...]) -> None:
-    weights = pass2_weights(level, noise)
+    weights = pass2_weights(level, noise, histogram_by_noise=True)
     names = ("content", "style", "histogram", "total_variation")
     assert weights.as_dict() == pytest.approx(dict(zip(names, expected, strict=True)), abs=1e-8)
+    ours = pass2_weights(level, noise)
+    assert ours.histogram == level
+    assert replace(ours, histogram=weights.histogram) == weights
 
 
 def test_oracle_28_level_of_a_classifier() -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from painterly_harmonize.algorithm.losses import gram_matrix
-from painterly_harmonize.algorithm.matching import selected_style_positions, upsample_nnf, upsample_positions
+from painterly_harmonize.algorithm.matching import style_position_counts, upsample_nnf, upsample_positions
 from tests.harmonize.algorithm import reference
 
 
@@ -54,21 +54,29 @@ def test_transport_equals_the_formula_at_any_ratio(size: int, target: int) -> No
     assert upsample_nnf(field, (size, 1), (target, 1)).tolist() == expected
 
 
-def test_oracle_13_a_position_chosen_twice_counts_once() -> None:
+def test_oracle_13_a_position_chosen_twice_counts_once_or_twice() -> None:
     style = torch.tensor([[1.0, 0.0], [0.0, 1.0]], dtype=torch.float64)
-    selected = selected_style_positions(torch.tensor([0, 0, 1]), (1, 2), ring=0)
-    values = style[:, selected.flatten()]
-    torch.testing.assert_close(gram_matrix(values, values.shape[1]), torch.diag(torch.tensor([0.25, 0.25]).double()))
-    multiset = style[:, torch.tensor([0, 0, 1])]
-    torch.testing.assert_close(gram_matrix(multiset, 3), torch.diag(torch.tensor([1 / 3, 1 / 6]).double()))
+    counts = style_position_counts(torch.tensor([0, 0, 1]), (1, 2), ring=0)
+    assert counts.tolist() == [[2, 1]]
+    once = style[:, counts.flatten() > 0]
+    torch.testing.assert_close(gram_matrix(once, once.shape[1]), torch.diag(torch.tensor([0.25, 0.25]).double()))
+    weighted = style * counts.double().sqrt()
+    expected = torch.diag(torch.tensor([1 / 3, 1 / 6]).double())
+    torch.testing.assert_close(gram_matrix(weighted, counts.sum()), expected)
 
 
 def test_oracle_13_a_ring_adds_the_neighbors() -> None:
-    inside = selected_style_positions(torch.tensor([2 * 6 + 3]), (5, 6), ring=1)
+    inside = style_position_counts(torch.tensor([2 * 6 + 3]), (5, 6), ring=1)
     assert torch.nonzero(inside).tolist() == [[y, x] for y in (1, 2, 3) for x in (2, 3, 4)]
-    assert int(selected_style_positions(torch.tensor([0]), (5, 6), ring=1).sum()) == 4
-    assert int(selected_style_positions(torch.tensor([29]), (5, 6), ring=1).sum()) == 4
-    assert int(selected_style_positions(torch.tensor([14]), (5, 6), ring=2).sum()) == 25
+    assert int(inside.sum()) == 9
+    assert int(style_position_counts(torch.tensor([0]), (5, 6), ring=1).sum()) == 4
+    assert int(style_position_counts(torch.tensor([29]), (5, 6), ring=1).sum()) == 4
+    assert int(style_position_counts(torch.tensor([14]), (5, 6), ring=2).sum()) == 25
+
+
+def test_rings_that_overlap_add_up() -> None:
+    counts = style_position_counts(torch.tensor([0, 2, 2]), (1, 4), ring=1)
+    assert counts.tolist() == [[1, 3, 2, 2]]
 
 
 def test_selection_is_carried_by_nearest_sampling() -> None:
