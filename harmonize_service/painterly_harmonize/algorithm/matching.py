@@ -260,13 +260,15 @@ def refine_nnf(
 
 
 def style_position_counts(matches: Tensor, size: tuple[int, int], ring: int) -> Tensor:
-    """How many of ``matches`` choose each painting position or one within ``ring`` cells of it, int64 h×w.
+    """How often each painting position counts as style, int64 h×w: 0 where no match is within ``ring`` cells.
 
-    Source: section 3.3.
+    A position that all matches of one coherent neighborhood reach, (2·ring + 1)² of them, counts once, and so does
+    one that fewer reach. Source: section 3.3.
     """
     chosen = torch.bincount(matches, minlength=size[0] * size[1]).double().view(1, 1, *size)
-    sums = functional.avg_pool2d(chosen, 2 * ring + 1, stride=1, padding=ring, divisor_override=1)
-    return sums[0, 0].round().long()
+    reached = functional.avg_pool2d(chosen, 2 * ring + 1, stride=1, padding=ring, divisor_override=1)[0, 0]
+    reached = reached.round()
+    return torch.where(reached > 0, (reached / (2 * ring + 1) ** 2).round().clamp(min=1), 0).long()
 
 
 def upsample_positions(cells: Tensor, size: tuple[int, int]) -> Tensor:

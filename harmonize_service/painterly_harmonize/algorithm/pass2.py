@@ -39,8 +39,8 @@ HISTOGRAM_TAPS = ("relu1_1", "relu4_1")
 REACH_PX, ALIGNMENT_PX = 80, 8
 # The refinement reads its neighbors' matches within this many cells.
 _REFINEMENT_REACH_CELLS = 2
-# Of the squared difference of two cells' colors, L*a*b* over 100, beside their cosine.
-_COLOR_WEIGHT = 2.0
+# Beside their cosine, the squared difference of two cells' colors counts over this, L*a*b* units.
+_COLOR_SCALE = 100.0
 # Below float32's resolution of a unit-norm sum a term adds nothing but its cost.
 _NEGLIGIBLE_WEIGHT = 1e-6
 
@@ -88,7 +88,7 @@ class _Term:
 
 def cell_colors(image: Tensor, size: tuple[int, int]) -> Tensor:
     """The mean colors of a tap's cells, 1×3×h×w, such that their squared differences weigh as in the matching."""
-    return math.sqrt(_COLOR_WEIGHT) * area_resize(rgb_to_lab(image.clamp(0, 1)) / 100, size)
+    return area_resize(rgb_to_lab(image.clamp(0, 1)), size) / _COLOR_SCALE
 
 
 def reference_cells(mask: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:

@@ -172,11 +172,11 @@ def lightness_energy(picture: Tensor, where: Tensor) -> float:
     return total / max(float(where.sum(dtype=torch.float64)), 1.0)
 
 
-def keep_misfits(rebuilt: Tensor, image: Tensor, support: Tensor, energy: float) -> Tensor:
-    """What was rebuilt from patches, with the image's lightness where the painting has no patch like it.
+def keep_misfits(rebuilt: Tensor, image: Tensor, support: Tensor, energy: float) -> tuple[Tensor, Tensor]:
+    """What was rebuilt from patches, with the image's lightness where the painting has no patch like it; and its share.
 
     RGB 1×3×H×W in [0, 1] and 1×1×H×W; ``energy`` is the painting's (:func:`lightness_energy`). The image's share is
-    ``d / (d + energy/4)`` under ``support``, d being the mean squared difference of the lightnesses around a pixel.
+    ``d / (d + energy/10)`` under ``support``, d being the mean squared difference of the lightnesses around a pixel.
     Source: section 10.
     """
 
@@ -185,12 +185,13 @@ def keep_misfits(rebuilt: Tensor, image: Tensor, support: Tensor, energy: float)
         inside = band.around(support)
         difference = own[:, :1] - lab[:, :1]
         misfit = local_mean(difference.square(), inside, _MISFIT_SIGMA_PX)
-        share = misfit / (misfit + BRUSHWORK_WEIGHT * energy).clamp(min=1e-6)
+        share = inside * misfit / (misfit + BRUSHWORK_WEIGHT * energy).clamp(min=1e-6)
         mixed = lab_to_rgb(torch.cat((lab[:, :1] + share * difference, lab[:, 1:]), dim=1)).clamp(0, 1)
-        return band.kept(torch.where(inside > 0, mixed, band.around(rebuilt)))
+        return band.kept(torch.cat((torch.where(inside > 0, mixed, band.around(rebuilt)), share), dim=1))
 
     with Workers(image.device, lambda: None) as workers:
-        return torch.cat([*workers.map(mix_band, bands(image.shape[-2], _MISFIT_REACH_PX))], dim=-2)
+        mixed = torch.cat([*workers.map(mix_band, bands(image.shape[-2], _MISFIT_REACH_PX))], dim=-2)
+    return mixed[:, :3], mixed[:, 3:]
 
 
 def synthesize_patches(
@@ -206,7 +207,7 @@ def synthesize_patches(
 
     With ``style_mask`` (1×1×H×W) from patches inside it; with ``strength`` so much of the detail that it is no stronger
     (:func:`detail_gain`); with ``energy`` what the painting has nothing like keeps its lightness
-    (:func:`keep_misfits`). Yields progress and last the picture, RGB 1×3×H×W.
+    (:func:`keep_misfits`), and its detail comes first. Yields progress and last the picture, RGB 1×3×H×W.
     Source: section 4, steps 2 and 3.
     """
     height, width = image.shape[-2:]
@@ -224,7 +225,8 @@ def synthesize_patches(
     with Workers(image.device, check) as workers:
         detail = workers.run(partial(finest_detail, image))
     if energy is not None:
-        base = keep_misfits(base, image - detail, support, energy)
+        base, share = keep_misfits(base, image - detail, support, energy)
+        base, detail = base + share * detail, (1 - share) * detail
 
     def assemble() -> Tensor:
         gain = 1.0 if strength is None else detail_gain(base, detail * rebuilt, support, strength)

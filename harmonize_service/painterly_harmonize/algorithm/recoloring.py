@@ -26,7 +26,7 @@ class ColorMap:
 
     @classmethod
     def between(cls, before: Tensor, after: Tensor, mask: Tensor) -> ColorMap:
-        """The map that brings the colors of one picture to those of another, by least squares over a mask.
+        """The map that gives one picture's colors the means and standard deviations of another's, over a mask.
 
         RGB 1×3×H×W in [0, 1] and 1×1×H×W. A gain is 0.6 to 1.6, and nearer to 1 the flatter the channel is.
         """
@@ -38,8 +38,8 @@ class ColorMap:
         first, second = (rgb_to_lab(picture.clamp(0, 1)).double() for picture in (before, after))
         center, target = mean(first), mean(second)
         spread = mean((first - center).square())
-        together = mean((first - center) * (second - target))
-        gain = ((together + _FLAT_VARIANCE) / (spread + _FLAT_VARIANCE)).clamp(_LEAST_GAIN, _LARGEST_GAIN)
+        wanted = mean((second - target).square())
+        gain = ((wanted + _FLAT_VARIANCE) / (spread + _FLAT_VARIANCE)).sqrt().clamp(_LEAST_GAIN, _LARGEST_GAIN)
         return cls(center=center.to(before), gain=gain.to(before), target=target.to(before))
 
     def recolor(self, image: Tensor, mask: Tensor) -> Tensor:

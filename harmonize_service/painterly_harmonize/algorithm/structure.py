@@ -19,8 +19,8 @@ from painterly_harmonize.algorithm.region import region_around
 
 # As shares of the picture's long side: 2 and 16 px at 512 px.
 _DETAIL_SHARE, _COLOR_SHARE = 2 / 512, 16 / 512
-# The object's structure counts for as much as strokes of four times its energy, twice its contrast.
-BRUSHWORK_WEIGHT = 0.25
+# The object's structure counts for as much as strokes of ten times its energy, three times its contrast.
+BRUSHWORK_WEIGHT = 0.1
 
 
 def local_mean(image: Tensor, mask: Tensor, sigma: float) -> Tensor:
@@ -43,7 +43,7 @@ def keep_structure(
     """A pass's output with the composite's structure where that is strong; RGB 1×3×H×W, masks 1×1×H×W of 0 and 1.
 
     The composite is first brought to the output's colors: as a whole (:class:`ColorMap`), then by their local
-    means. Its share at a pixel is ``a / (a + e/4)``, a being its energy there and e the mean energy of the painting, or
+    means. Its share at a pixel is ``a / (a + e/10)``, a being its energy there, e the mean energy of the painting or
     of its part under ``style_mask``. Only what is under ``mask`` changes.
     """
     long_side = max(output.shape[-2:])

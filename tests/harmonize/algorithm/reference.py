@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -244,7 +245,7 @@ def lab(image: Tensor) -> Tensor:
 def pass2_match(source: Tensor, style: Tensor, pictures: tuple[Tensor, Tensor] | None = None) -> Tensor:
     """Section 3.1: the match of every position, from unfolded patches of unit vectors.
 
-    With ``pictures`` (section 10) less twice the squared differences of their cells' colors, of L*a*b* over 100.
+    With ``pictures`` (section 10) less the squared differences of their cells' colors, of L*a*b* over 100.
     """
     a, b = (_patch_rows(x / (_norm(x, 1) + 1e-8)) for x in (source, style))
     similarity = a @ b.T
@@ -255,7 +256,7 @@ def pass2_match(source: Tensor, style: Tensor, pictures: tuple[Tensor, Tensor] |
         squares = (own[:, None] - theirs[None]).square().sum(2)
         # What the source's own colors add is the same for all matches.
         squares = squares - own.square().sum(1)[:, None]
-        similarity -= 2 * (squares * inside[:, None] * theirs_inside[None]).sum(2)
+        similarity -= (squares * inside[:, None] * theirs_inside[None]).sum(2)
     sides = []
     for x in (source, style):
         inside = _patch_rows(torch.ones_like(x[:, :1])) > 0
@@ -349,8 +350,9 @@ class Pass2:
             columns = range(max(0, x - ring), min(size[1], x + ring + 1))
             chosen += [(row, column) for row in rows for column in columns]
         self.selected = set(chosen)
-        if once:
-            chosen = sorted(self.selected)
+        reach = (2 * ring + 1) ** 2
+        often = {q: 1 if once else max(1, round(n / reach)) for q, n in collections.Counter(chosen).items()}
+        chosen = [q for q, n in often.items() for _ in range(n)]
         self._style = {}
         for tap in self.taps:
             factor = style[tap].shape[-1] // size[1]

@@ -283,22 +283,25 @@ def test_misfits_keep_the_images_lightness() -> None:
     support = rectangle_mask(150, 60, (10, 140), (5, 55))
     before, own = rgb_to_lab(rebuilt), rgb_to_lab(image)
     square = float((own - before)[0, 0, 120, 30]) ** 2
-    found = keep_misfits(rebuilt, image, support, energy=2 * square)
+    found, share = keep_misfits(rebuilt, image, support, energy=2 * square)
     assert torch.equal(found[support.expand_as(found) == 0], rebuilt[support.expand_as(found) == 0])
-    # The patches fit above, and nothing is taken from them; below d is what it is everywhere: 1 / (1 + 2/4) of it.
+    # The patches fit above, and nothing is taken from them; below d is what it is everywhere: 1 / (1 + 2/10) of it.
     torch.testing.assert_close(found[..., 20:60, 10:50], rebuilt[..., 20:60, 10:50], atol=1e-5, rtol=0)
+    torch.testing.assert_close(share[..., 90:130, 10:50], torch.full((1, 1, 40, 40), 5 / 6), atol=1e-4, rtol=0)
+    assert not share[support == 0].any()
     lab = rgb_to_lab(found)[0, :, 120, 30]
     expected = before[0, :, 120, 30].clone()
-    expected[0] += (own - before)[0, 0, 120, 30] * (2 / 3)
+    expected[0] += (own - before)[0, 0, 120, 30] * (5 / 6)
     torch.testing.assert_close(lab, expected, atol=0.02, rtol=0)
 
 
 def test_misfits_are_kept_in_bands_as_in_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:
     image, rebuilt = noise_picture(150, 40, 0.3), noise_picture(150, 40, 0.2)
     support = rectangle_mask(150, 40, (3, 147), (4, 36))
-    banded = keep_misfits(rebuilt, image, support, energy=30.0)
+    banded = torch.cat(keep_misfits(rebuilt, image, support, energy=30.0), dim=1)
     monkeypatch.setattr(region, "BAND_PX", 1000)
-    torch.testing.assert_close(keep_misfits(rebuilt, image, support, energy=30.0), banded)
+    whole = torch.cat(keep_misfits(rebuilt, image, support, energy=30.0), dim=1)
+    torch.testing.assert_close(whole, banded)
 
 
 def test_what_the_painting_has_nothing_like_is_kept_below_its_finest_detail() -> None:
@@ -306,6 +309,10 @@ def test_what_the_painting_has_nothing_like_is_kept_below_its_finest_detail() ->
     support = rectangle_mask(40, 44, (3, 36), (4, 40))
     detail = finest_detail(image)
     base = finish(synthesize_patches(image, painting, support)) - detail
-    expected = keep_misfits(torch.where(support > 0, base, image), image - detail, support, energy=20.0) + detail
+    kept, share = keep_misfits(torch.where(support > 0, base, image), image - detail, support, energy=20.0)
     found = finish(synthesize_patches(image, painting, support, energy=20.0))
-    torch.testing.assert_close(found, torch.where(support > 0, expected, image))
+    torch.testing.assert_close(found, torch.where(support > 0, kept + detail, image))
+    # Where less detail fits, what the painting has nothing like gets its own in full and the rest the least gain.
+    found = finish(synthesize_patches(image, painting, support, strength=1e-3, energy=20.0))
+    limited = kept + (share + 0.4 * (1 - share)) * detail
+    torch.testing.assert_close(found, torch.where(support > 0, limited, image))

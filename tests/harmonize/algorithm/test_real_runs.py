@@ -49,7 +49,10 @@ Curves = dict[tuple[Stage, str], list[float]]
 def run(inputs: Inputs, network: FeatureNetwork, count: int = 24) -> tuple[Curves, Result]:
     """All loss curves of a run of ``count`` iterations of each pass, and its result."""
     curves: Curves = {}
-    params = HarmonizeParams(pass1=Pass1Params(iteration_count=count), pass2=Pass2Params(iteration_count=count))
+    params = HarmonizeParams(
+        pass1=Pass1Params(iteration_count=count, max_step=16),
+        pass2=Pass2Params(iteration_count=count, max_step=16, learning_rate=0.5),
+    )
     for event in harmonize(inputs, params, network, lambda: False):
         if isinstance(event, Iterate) and event.iteration > 0:
             for name, value in event.losses().items():
@@ -63,9 +66,9 @@ def run(inputs: Inputs, network: FeatureNetwork, count: int = 24) -> tuple[Curve
 @pytest.mark.parametrize(
     "painting",
     [
-        # Rough, so the histogram term is strong and the total variation's is nothing.
+        # Rough, so the total variation's weight is nothing.
         "van_gogh_village_street_auvers.jpg",
-        # Smooth: the other way around.
+        # Smooth, so it is strong.
         pytest.param("hokusai_great_wave.jpg", marks=pytest.mark.slow),
     ],
 )
@@ -79,12 +82,11 @@ def test_losses_fall_and_content_rises_from_zero(painting: str, vgg16: FeatureNe
         assert style[-1] == min(style)
         assert content[0] == 0
         assert content[-1] > content[len(content) // 2] > content[1] > 0
+    histogram = curves[Stage.PASS2, "histogram"]
+    assert histogram[-1] < 0.3 * histogram[0]
     if "great_wave" in painting:
         variation = curves[Stage.PASS2, "total_variation"]
-        assert variation[-1] < 0.9 * variation[0]
-    else:
-        histogram = curves[Stage.PASS2, "histogram"]
-        assert histogram[-1] < 0.4 * histogram[0]
+        assert variation[-1] < 0.95 * variation[0]
     assert result.changed_pixel_count > 0.8 * int(inputs.mask.sum())
     original = (inputs.painting * 255).round().to(torch.uint8)[0].permute(1, 2, 0)
     outside = torch.nn.functional.max_pool2d(inputs.mask, 13, stride=1, padding=6)[0, 0] == 0
@@ -100,6 +102,6 @@ def test_half_precision_convolutions_reach_the_same_losses(vgg16: FeatureNetwork
     # Half precision is slow where a CPU has no instructions for it.
     exact, rough = (run(inputs, network, 10)[0] for network in (vgg16, half))
     for stage in (Stage.PASS1, Stage.PASS2):
-        assert rough[stage, "style"][-1] == pytest.approx(exact[stage, "style"][-1], rel=0.1)
-        # The content loss rises from nothing, and after ten iterations its path still differs between processors.
+        assert rough[stage, "style"][-1] == pytest.approx(exact[stage, "style"][-1], rel=0.05)
+        # The content loss rises from nothing, and its path differs between processors.
         assert rough[stage, "content"][-1] == pytest.approx(exact[stage, "content"][-1], rel=0.25)

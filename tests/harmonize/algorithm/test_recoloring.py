@@ -32,7 +32,7 @@ def test_a_known_change_is_found_and_made() -> None:
     torch.testing.assert_close(found.center, center, atol=1e-3, rtol=0)
     torch.testing.assert_close(found.target, center + shift, atol=1e-2, rtol=0)
     variance = ((lab - center).square() * MASK).sum((-2, -1), keepdim=True) / MASK.sum()
-    torch.testing.assert_close(found.gain, (gain * variance + 1) / (variance + 1), atol=1e-3, rtol=0)
+    torch.testing.assert_close(found.gain, ((gain**2 * variance + 1) / (variance + 1)).sqrt(), atol=1e-3, rtol=0)
     made = found.recolor(before, MASK)
     assert torch.equal(made[MASK.expand_as(made) == 0], before[MASK.expand_as(made) == 0])
     # What is left is the gains' pull towards 1.

@@ -73,7 +73,7 @@ def test_the_share_follows_from_the_energies(ratio: float) -> None:
     # As a whole the object's colors have been flattened by the least gain, 0.6.
     own = 0.6 * (composite - 0.5)
     share = float(((kept - 0.5) * own)[INSIDE].sum() / own[INSIDE].square().sum())
-    assert share == pytest.approx(0.36 * ratio / (0.36 * ratio + 0.25), abs=0.02)
+    assert share == pytest.approx(0.36 * ratio / (0.36 * ratio + 0.1), abs=0.02)
 
 
 def test_contours_come_back_and_plain_parts_keep_their_strokes() -> None:

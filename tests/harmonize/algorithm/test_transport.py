@@ -74,9 +74,21 @@ def test_oracle_13_a_ring_adds_the_neighbors() -> None:
     assert int(style_position_counts(torch.tensor([14]), (5, 6), ring=2).sum()) == 25
 
 
-def test_rings_that_overlap_add_up() -> None:
-    counts = style_position_counts(torch.tensor([0, 2, 2]), (1, 4), ring=1)
+def test_positions_count_as_often_as_whole_neighborhoods_choose_them() -> None:
+    # Reached 9, 27, 18 and 18 times; nine times is once.
+    counts = style_position_counts(torch.tensor([0] * 9 + [2] * 18), (1, 4), ring=1)
     assert counts.tolist() == [[1, 3, 2, 2]]
+    # 13, 14 and 14, 1, 0 times.
+    counts = style_position_counts(torch.tensor([0] * 13 + [2]), (1, 5), ring=1)
+    assert counts.tolist() == [[1, 2, 1, 1, 0]]
+
+
+def test_a_coherent_part_of_the_painting_counts_once_everywhere() -> None:
+    cells = [y * 9 + x for y in range(2, 6) for x in range(3, 8)]
+    counts = style_position_counts(torch.tensor(cells), (8, 9), ring=1)
+    expected = torch.zeros(8, 9, dtype=torch.int64)
+    expected[1:7, 2:9] = 1
+    assert torch.equal(counts, expected)
 
 
 def test_selection_is_carried_by_nearest_sampling() -> None:
