@@ -623,8 +623,15 @@ def test_detail_is_no_stronger_than_the_paintings_unless_asked_for() -> None:
     plain = toy_inputs()
     noise = 0.2 * torch.randn(plain.mask.shape[-2:], generator=torch.Generator().manual_seed(3))
     inputs = replace(plain, composite=(plain.composite + noise * plain.mask).clamp(0, 1))
+    # Without what the painting has nothing like, whose detail comes first, and all of this noise is that.
     limited, unlimited = (
-        result_of(all_events(inputs, replace(PARAMS, parity=ParityParams(unlimited_detail=switch)), toy_network()))
+        result_of(
+            all_events(
+                inputs,
+                replace(PARAMS, parity=ParityParams(unlimited_detail=switch, repaint_structure=True)),
+                toy_network(),
+            )
+        )
         for switch in (False, True)
     )
     inside = beyond(1 - inputs.mask, 7)
